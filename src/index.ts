@@ -1,0 +1,37 @@
+// The public surface; re-exports only.
+
+export {
+  AcquireTimeoutError,
+  isLimiterError,
+  LimiterClosedError,
+  LimiterError,
+  type LimiterErrorCode,
+  PolicyError,
+  QueueFullError,
+} from "./errors.js";
+export { createLimiter } from "./limiter.js";
+export { definePolicy } from "./policy/define.js";
+export { loadPolicy } from "./policy/load.js";
+export { parsePolicy } from "./policy/parse.js";
+export type {
+  AcquireOptions,
+  Clock,
+  ContainerInput,
+  CounterState,
+  ExplainedLimit,
+  Explanation,
+  Lease,
+  LeaseInfo,
+  Limiter,
+  LimiterOptions,
+  LimitOption,
+  Limits,
+  LocalLimiter,
+  Milliseconds,
+  ParseOptions,
+  Policy,
+  PolicyInput,
+  PolicyIssue,
+  Snapshot,
+  Target,
+} from "./types.js";

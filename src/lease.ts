@@ -1,0 +1,51 @@
+// The lease: released once, from anywhere, and never a second time.
+
+import type { Plan } from "./core/counters.js";
+import type { Lease, Milliseconds, Target } from "./types.js";
+
+/** Who gets the slots back. */
+export interface Lessor {
+  giveBack(lease: HeldLease): void;
+}
+
+/** A lease with the plan its slots were taken from, and its place among the leases held. */
+export class HeldLease implements Lease {
+  readonly target: Target;
+  readonly waited: Milliseconds;
+  // Not fresh look-ups: what was taken is given back, whatever the policy says by then.
+  plan: Plan;
+  reserve: boolean;
+  readonly since: Milliseconds;
+  before: HeldLease | undefined;
+  after: HeldLease | undefined;
+  #lessor: Lessor | undefined;
+  #release: (() => void) | undefined;
+  #lost: AbortSignal | undefined;
+
+  constructor(lessor: Lessor, target: Target, plan: Plan, reserve: boolean, since: Milliseconds, waited: Milliseconds) {
+    this.#lessor = lessor;
+    this.target = target;
+    this.plan = plan;
+    this.reserve = reserve;
+    this.since = since;
+    this.waited = waited;
+  }
+
+  /** A function of its own, so that `socket.once("close", lease.release)` works; made when first asked for. */
+  get release(): () => void {
+    this.#release ??= () => this[Symbol.dispose]();
+    return this.#release;
+  }
+
+  /** A signal of its own, so that listeners go when the lease goes; local limits never abort it. */
+  get lost(): AbortSignal {
+    this.#lost ??= new AbortController().signal;
+    return this.#lost;
+  }
+
+  [Symbol.dispose](): void {
+    const lessor = this.#lessor;
+    this.#lessor = undefined;
+    lessor?.giveBack(this);
+  }
+}

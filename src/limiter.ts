@@ -1,0 +1,367 @@
+// createLimiter: promises, timers and signals around the table of counters.
+
+import debug from "debug";
+import { LRUCache } from "lru-cache";
+import { systemClock } from "./clock.js";
+import { Counters, Plan, Waiter } from "./core/counters.js";
+import { explain, explainLimits, oldestWaits, stateOf } from "./core/explain.js";
+import { Roll } from "./core/line.js";
+import { Matcher } from "./core/match.js";
+import { reserveOf, resolve, type Scopes, scopesOf } from "./core/resolve.js";
+import { describeTarget, keyOf, normalTarget, type NormalTarget, regroup } from "./core/target.js";
+import { AcquireTimeoutError, LimiterClosedError, QueueFullError } from "./errors.js";
+import { HeldLease, type Lessor } from "./lease.js";
+import { dataOf, type PolicyData } from "./policy/policy.js";
+import type {
+  AcquireOptions,
+  Clock,
+  CounterState,
+  Explanation,
+  Lease,
+  LeaseInfo,
+  LimiterOptions,
+  LocalLimiter,
+  Milliseconds,
+  Policy,
+  Snapshot,
+  Target,
+} from "./types.js";
+
+const log = debug("outbound-limiter:limiter");
+
+/**
+ * Makes a limiter that enforces a policy in this process. Opens nothing and starts no timer until something waits.
+ *
+ * @param policy from `parsePolicy`, `loadPolicy` or `definePolicy`; one policy may serve many limiters
+ * @param options `maxWaiting`, `matchCacheSize`, `clock`
+ * @throws {TypeError} not a policy, or an option that does not exist or has the wrong type
+ * @throws {RangeError} an option out of range
+ * @example
+ * const limiter = createLimiter(parsePolicy("max_outbound_connections = 20"));
+ */
+export function createLimiter(policy: Policy, options: LimiterOptions = {}): LocalLimiter {
+  const { maxWaiting = 100_000, matchCacheSize = 16_384, clock = systemClock, ...others } = options;
+  for (const [name, value] of Object.entries(others)) {
+    if (value !== undefined) throw new TypeError(`Unknown limiter option ${name}`);
+  }
+  checkCount("maxWaiting", maxWaiting, 0);
+  checkCount("matchCacheSize", matchCacheSize, 1);
+  if (typeof clock?.now !== "function" || typeof clock.after !== "function") {
+    throw new TypeError("Limiter option clock must have the functions now and after");
+  }
+  return new OutboundLimiter(policy, { maxWaiting, matchCacheSize, clock });
+}
+
+function checkCount(name: string, value: unknown, least: number): void {
+  if (typeof value !== "number") throw new TypeError(`Limiter option ${name} must be a number, not ${typeof value}`);
+  if (value !== Number.POSITIVE_INFINITY && (!Number.isSafeInteger(value) || value < least)) {
+    throw new RangeError(`Limiter option ${name} must be a whole number from ${least}, not ${value}`);
+  }
+  if (name === "matchCacheSize" && value === Number.POSITIVE_INFINITY) {
+    throw new RangeError("Limiter option matchCacheSize must be finite: names come from the internet");
+  }
+}
+
+function checkTimeout(timeout: unknown): Milliseconds {
+  if (timeout === undefined) return Number.POSITIVE_INFINITY;
+  if (typeof timeout !== "number") throw new TypeError(`Option timeout must be a number of milliseconds, not ${typeof timeout}`);
+  if (!(timeout >= 0)) throw new RangeError(`Option timeout must be 0 ms or more, not ${timeout}`);
+  return timeout;
+}
+
+/** A request with what its caller waits for. */
+class Request extends Waiter {
+  readonly target: Target;
+  readonly order: number;
+  readonly resolve: (lease: Lease) => void;
+  readonly reject: (reason: unknown) => void;
+  timer: Disposable | undefined;
+  signal: AbortSignal | undefined;
+  onAbort: (() => void) | undefined;
+  /** Admitted or gone. A clock that cannot take a timer back must not end it a second time. */
+  settled = false;
+
+  constructor(
+    plan: Plan,
+    since: Milliseconds,
+    order: number,
+    target: Target,
+    resolve: (lease: Lease) => void,
+    reject: (reason: unknown) => void,
+  ) {
+    super(plan, since);
+    this.order = order;
+    this.target = target;
+    this.resolve = resolve;
+    this.reject = reject;
+  }
+
+  /** Its caller gets an answer; timer and signal are let go. Never throws, whatever the caller's clock or signal does. */
+  settle(): void {
+    const { timer, signal, onAbort } = this;
+    this.settled = true;
+    this.timer = undefined;
+    this.signal = undefined;
+    this.onAbort = undefined;
+    quietly(() => timer?.[Symbol.dispose]());
+    if (onAbort !== undefined) quietly(() => signal?.removeEventListener("abort", onAbort));
+  }
+}
+
+function quietly(call: () => void): void {
+  try {
+    call();
+  } catch (error) {
+    log("a caller's clock or signal failed: %o", error);
+  }
+}
+
+/** What follows from one policy: its matches, its plans, its counters. Replaced as a whole by another policy. */
+class Table {
+  readonly policy: Policy;
+  readonly data: PolicyData;
+  readonly counters: Counters<Request> = new Counters<Request>();
+  readonly #matcher: Matcher;
+  readonly #plans: LRUCache<string, Plan>;
+
+  constructor(policy: Policy, cacheSize: number) {
+    this.policy = policy;
+    this.data = dataOf(policy);
+    this.#matcher = new Matcher(cacheSize);
+    this.#plans = new LRUCache({ max: cacheSize });
+  }
+
+  plan(target: NormalTarget): Plan {
+    const key = keyOf(target);
+    // A plan with a queue outlives its place in the cache: its target must not get a second queue.
+    let plan = this.counters.waitingPlans.get(key) ?? this.#plans.get(key);
+    if (plan === undefined) {
+      plan = new Plan(key, target, resolve(this.scopes(target)));
+      this.#plans.set(key, plan);
+    }
+    return plan;
+  }
+
+  scopes(target: NormalTarget): Scopes {
+    return scopesOf(this.data, target, this.#matcher);
+  }
+}
+
+class OutboundLimiter implements LocalLimiter, Lessor {
+  readonly #maxWaiting: number;
+  readonly #cacheSize: number;
+  readonly #clock: Clock;
+  readonly #held = new Roll<HeldLease>();
+  #table: Table;
+  #closed = false;
+  #lastNow = 0;
+  #requests = 0;
+  readonly #onEmpty = new Set<() => void>();
+
+  constructor(policy: Policy, options: Required<LimiterOptions>) {
+    this.#maxWaiting = options.maxWaiting;
+    this.#cacheSize = options.matchCacheSize;
+    this.#clock = options.clock;
+    this.#table = new Table(policy, this.#cacheSize);
+  }
+
+  async acquire(target: Target, options: AcquireOptions = {}): Promise<Lease> {
+    const timeout = checkTimeout(options.timeout);
+    const { signal } = options;
+    const plan = this.#plan(target);
+    signal?.throwIfAborted();
+    const lease = this.#take(plan, target);
+    if (lease !== undefined) return lease;
+    const { counters } = this.#table;
+    if (timeout === 0) throw this.#timedOut(plan, target, 0, 0);
+    if (counters.waiting >= this.#maxWaiting) throw new QueueFullError(describeTarget(plan.target), counters.waiting);
+    const since = this.#now();
+    return new Promise<Lease>((resolve, reject) => {
+      this.#enqueue(new Request(plan, since, this.#requests++, target, resolve, reject), timeout, signal);
+    });
+  }
+
+  tryAcquire(target: Target): Lease | undefined {
+    return this.#take(this.#plan(target), target);
+  }
+
+  async run<T>(target: Target, work: (lease: Lease) => T | PromiseLike<T>, options: AcquireOptions = {}): Promise<T> {
+    if (typeof work !== "function") throw new TypeError(`run needs a function to call, not ${typeof work}`);
+    const lease = await this.acquire(target, options);
+    try {
+      return await work(lease);
+    } finally {
+      lease.release();
+    }
+  }
+
+  explain(target: Target): Explanation {
+    const plan = this.#table.plan(normalTarget(target, this.#table.data));
+    return explain(target, plan, this.#table.scopes(plan.target), this.#table.counters, this.#now());
+  }
+
+  snapshot(): Snapshot {
+    const { counters, policy, data } = this.#table;
+    const now = this.#now();
+    const oldest = oldestWaits(counters);
+    const states: CounterState[] = [];
+    for (const counter of counters.live()) {
+      if (counter.limit !== Number.POSITIVE_INFINITY) states.push(stateOf(counter, oldest.get(counter), now));
+    }
+    const reserve = reserveOf(data);
+    return {
+      policy: policy.source,
+      leases: this.#held.length,
+      waiting: counters.waiting,
+      reserve: { inUse: counters.reserveInUse, limit: reserve === Number.POSITIVE_INFINITY ? -1 : reserve },
+      counters: states,
+    };
+  }
+
+  *leases(): Iterable<LeaseInfo> {
+    const now = this.#now();
+    for (const { target, since, plan } of [...this.#held]) {
+      const counters = plan.counters.filter(({ limit }) => limit !== Number.POSITIVE_INFINITY).map(({ key }) => key);
+      yield { target, heldFor: Math.round(now - since), counters };
+    }
+  }
+
+  update(policy: Policy): void {
+    const table = new Table(policy, this.#cacheSize);
+    const waiting = [...this.#table.counters.waitingPlans.values()].flatMap(({ queue }) => [...queue] as Request[]);
+    // Nothing below can fail: a policy is checked when it is made, and the targets were when they came.
+    this.#table = table;
+    for (const lease of this.#held) {
+      lease.plan = table.plan(regroup(lease.plan.target, lease.target.bindingGroup, table.data));
+      lease.reserve = table.counters.takeAnyway(lease.plan).reserve;
+    }
+    const admitted: Request[] = [];
+    for (const request of waiting.sort((a, b) => a.order - b.order)) {
+      request.plan = table.plan(regroup(request.plan.target, request.target.bindingGroup, table.data));
+      request.before = undefined;
+      request.after = undefined;
+      const verdict = table.counters.take(request.plan);
+      request.reserve = verdict === "reserve";
+      if (verdict === "wait") table.counters.wait(request);
+      else admitted.push(request);
+    }
+    this.#tell(admitted);
+  }
+
+  async close({ timeout }: { readonly timeout?: Milliseconds } = {}): Promise<void> {
+    const patience = checkTimeout(timeout);
+    this.#closed = true;
+    for (const plan of [...this.#table.counters.waitingPlans.values()]) {
+      for (const request of [...plan.queue] as Request[]) {
+        this.#remove(request, new LimiterClosedError(describeTarget(plan.target)));
+      }
+    }
+    if (this.#held.length === 0 || patience === 0) return;
+    await new Promise<void>((resolve) => {
+      let timer: Disposable | undefined;
+      const done = (): void => {
+        this.#onEmpty.delete(done);
+        quietly(() => timer?.[Symbol.dispose]());
+        resolve();
+      };
+      this.#onEmpty.add(done);
+      if (patience !== Number.POSITIVE_INFINITY) timer = this.#clock.after(patience, done);
+    });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  giveBack(lease: HeldLease): void {
+    this.#held.remove(lease);
+    this.#tell(this.#table.counters.drop(lease.plan, lease.reserve));
+    if (this.#held.length === 0) for (const done of [...this.#onEmpty]) done();
+  }
+
+  #plan(target: Target): Plan {
+    const normal = normalTarget(target, this.#table.data);
+    if (this.#closed) throw new LimiterClosedError(describeTarget(normal));
+    return this.#table.plan(normal);
+  }
+
+  #take(plan: Plan, target: Target): Lease | undefined {
+    const { counters } = this.#table;
+    // The clock is asked before anything is taken: if it fails, nothing was.
+    const now = this.#now();
+    const verdict = counters.take(plan);
+    return verdict === "wait" ? undefined : this.#lease(target, plan, verdict === "reserve", now, 0);
+  }
+
+  #lease(target: Target, plan: Plan, reserve: boolean, now: Milliseconds, waited: Milliseconds): Lease {
+    const lease = new HeldLease(this, target, plan, reserve, now, waited);
+    this.#held.add(lease);
+    return lease;
+  }
+
+  #enqueue(request: Request, timeout: Milliseconds, signal: AbortSignal | undefined): void {
+    const { counters } = this.#table;
+    counters.wait(request);
+    log("%s waits, %d waiting", request.plan.key, counters.waiting);
+    try {
+      if (signal !== undefined) {
+        request.signal = signal;
+        request.onAbort = () => this.#remove(request, signal.reason);
+        signal.addEventListener("abort", request.onAbort, { once: true });
+      }
+      if (timeout !== Number.POSITIVE_INFINITY) {
+        const timer = this.#clock.after(timeout, () => this.#timeOut(request, timeout));
+        // A clock may have fired at once.
+        if (request.settled) quietly(() => timer[Symbol.dispose]());
+        else request.timer = timer;
+      }
+    } catch (error) {
+      this.#remove(request, error);
+    }
+  }
+
+  #timeOut(request: Request, timeout: Milliseconds): void {
+    if (request.settled) return;
+    const waited = Math.max(timeout, Math.round(this.#safeNow() - request.since));
+    const error = this.#timedOut(request.plan, request.target, timeout, waited);
+    this.#remove(request, error);
+  }
+
+  #timedOut(plan: Plan, target: Target, timeout: Milliseconds, waited: Milliseconds): AcquireTimeoutError {
+    const { counters } = this.#table;
+    const isFull = counters.isFullFor(plan);
+    const blockedBy = explainLimits(plan, this.#table.scopes(plan.target), counters, this.#safeNow(), isFull);
+    return new AcquireTimeoutError(describeTarget(plan.target), timeout, target, waited, blockedBy);
+  }
+
+  /** Out of the line, with a reason. */
+  #remove(request: Request, reason: unknown): void {
+    if (request.settled) return;
+    request.settle();
+    this.#table.counters.leave(request);
+    request.reject(reason);
+  }
+
+  /** Requests whose slots are taken get their leases. Counts are settled by now: callers' code may run. */
+  #tell(admitted: readonly Request[]): void {
+    if (admitted.length === 0) return;
+    const now = this.#safeNow();
+    for (const request of admitted) {
+      request.settle();
+      const waited = Math.max(0, Math.round(now - request.since));
+      log("%s goes after %d ms", request.plan.key, waited);
+      request.resolve(this.#lease(request.target, request.plan, request.reserve, now, waited));
+    }
+  }
+
+  #now(): Milliseconds {
+    this.#lastNow = this.#clock.now();
+    return this.#lastNow;
+  }
+
+  /** Where slots are under way, a failing clock must not lose them. */
+  #safeNow(): Milliseconds {
+    quietly(() => this.#now());
+    return this.#lastNow;
+  }
+}

@@ -1,0 +1,238 @@
+// Turns what a parser found into a policy: every check of names, places and values, shared by text and objects.
+
+import { PolicyError } from "../errors.js";
+import type { LimitOption, Policy, PolicyIssue } from "../types.js";
+import { identityProblem, normalName } from "./name.js";
+import { isLimitOption, OPTIONS, type ScopeKind, STANZAS, VALID_IN } from "./options.js";
+import { compilePattern, type PatternProblem } from "./pattern.js";
+import { DEFAULT, isGrouped, type Names, newPolicy, newScope, type Pattern, type Scope } from "./policy.js";
+import { printPolicy } from "./print.js";
+import type { Spot } from "./source.js";
+import { closest, hint, nearMiss } from "./suggest.js";
+
+/** More would not be read. */
+const MOST_ISSUES = 50;
+
+/** Its own look-up order passes groups by. */
+const CLUSTER_MAX = "cluster_max_outbound_connections";
+
+interface Note {
+  readonly rule: PolicyIssue["rule"];
+  readonly message: string;
+  readonly help: string | undefined;
+}
+
+/** Collects scopes and limits, and every mistake made on the way. */
+export class PolicyBuilder {
+  readonly root: Scope = newScope("global", "", undefined);
+  readonly #ignoreUnknown: boolean;
+  readonly #issues: PolicyIssue[] = [];
+  readonly #warnings: PolicyIssue[] = [];
+  readonly #groups = new Map<string, { readonly group: string; readonly spot: Spot }>();
+  readonly #mentioned = new Set<string>();
+  readonly #written = new Map<string, string>();
+  #ignored = 0;
+
+  constructor(ignoreUnknown: boolean) {
+    this.#ignoreUnknown = ignoreUnknown;
+  }
+
+  /** The policy. @throws {PolicyError} when there was any mistake. */
+  finish(source: string): Policy {
+    const [first, ...rest] = this.#issues;
+    if (first !== undefined) throw new PolicyError([first, ...rest]);
+    const groupOf = new Map<string, string>();
+    for (const binding of this.#mentioned) groupOf.set(binding, this.#groups.get(binding)?.group ?? DEFAULT);
+    return newPolicy(source, this.#warnings, { root: this.root, groupOf, writtenGroup: this.#written }, printPolicy);
+  }
+
+  issue(spot: Spot, rule: PolicyIssue["rule"], message: string, help?: string): void {
+    if (this.#issues.length < MOST_ISSUES) this.#issues.push(issueAt(spot, { rule, message, help }));
+  }
+
+  #warn(spot: Spot, rule: PolicyIssue["rule"], message: string, help?: string): void {
+    if (this.#warnings.length < MOST_ISSUES * 2) this.#warnings.push(issueAt(spot, { rule, message, help }));
+  }
+
+  /**
+   * Enters the stanza `keyword name { … }`. After a mistake the scope belongs to no policy: what is inside the stanza is
+   * still checked. Undefined for a stanza that is not ours.
+   */
+  enter(within: Scope, keyword: string, name: string | undefined, spot: Spot, nameSpot: Spot): Scope | undefined {
+    const kind = keyword.toLowerCase() as Exclude<ScopeKind, "global">;
+    const validIn = STANZAS.get(kind);
+    if (validIn === undefined) {
+      this.#unknown(spot, keyword, "stanza", STANZAS.keys());
+      const meant = closest(kind, STANZAS.keys(), nearMiss);
+      return meant === undefined ? undefined : newScope(meant as ScopeKind, name ?? "", within);
+    }
+    const stray = newScope(kind, name ?? "", within);
+    if (!validIn.includes(within.kind)) {
+      this.issue(spot, "wrong-scope", `\`${kind}\` stanza in ${inWords(within.kind)}`, `valid in ${places(validIn)}`);
+      return stray;
+    }
+    if (name === undefined) {
+      this.issue(spot, "bad-name", `\`${kind}\` stanza without a name`, `write \`${kind} "name" { … }\``);
+      return stray;
+    }
+    const isName = kind === "domain" || kind === "host";
+    return (isName ? this.#names(within, kind, name, nameSpot) : this.#identity(within, kind, name, nameSpot)) ?? stray;
+  }
+
+  #names(within: Scope, kind: "domain" | "host", name: string, spot: Spot): Scope | undefined {
+    const names = kind === "domain" ? within.domains : within.hosts;
+    if (name.startsWith("/")) return this.#pattern(within, kind, names, name, spot);
+    const normal = normalName(name);
+    if ("problem" in normal) {
+      this.issue(spot, "bad-name", `${kind} name ${normal.problem}`);
+      return undefined;
+    }
+    return addTo(names.literals, normal.name, () => newScope(kind, normal.name, within));
+  }
+
+  #pattern(within: Scope, kind: "domain" | "host", names: Names, name: string, spot: Spot): Scope | undefined {
+    if (name.length < 2 || !name.endsWith("/")) {
+      this.issue(spot, "bad-pattern", "pattern without a closing `/`", `write \`${name}/\`, without flags behind it: case does not matter anyway`);
+      return undefined;
+    }
+    const written = names.patterns.get(name);
+    if (written !== undefined) return written;
+    const pattern: Pattern | PatternProblem = compilePattern(name.slice(1, -1));
+    if ("problem" in pattern) {
+      this.issue(spot.part(pattern.start + 1, pattern.length), "bad-pattern", `bad pattern: ${pattern.problem}`, pattern.help);
+      return undefined;
+    }
+    const scope = newScope(kind, name, within, pattern);
+    names.patterns.set(name, scope);
+    return scope;
+  }
+
+  #identity(within: Scope, kind: "binding" | "binding_group", name: string, spot: Spot): Scope | undefined {
+    const problem = identityProblem(name) ?? (name.startsWith("/") ? "looks like a pattern, and only domains and hosts have patterns" : undefined);
+    if (problem !== undefined) {
+      this.issue(spot, "bad-name", `${kind} name ${problem}`);
+      return undefined;
+    }
+    if (kind === "binding_group") return addTo(within.groups, name, () => newScope(kind, name, within));
+    this.#mentioned.add(name);
+    if (within.kind === "binding_group") this.#join(name, within.name, spot);
+    return addTo(within.bindings, name, () => newScope(kind, name, within));
+  }
+
+  #join(binding: string, group: string, spot: Spot): void {
+    const before = this.#groups.get(binding);
+    if (before === undefined) this.#groups.set(binding, { group, spot });
+    else if (before.group !== group) {
+      this.issue(
+        spot,
+        "duplicate",
+        `binding \`${binding}\` is put into two groups: \`${before.group}\` at ${placeOfSpot(before.spot)}, \`${group}\` at ${placeOfSpot(spot)}`,
+        "a binding belongs to one group",
+      );
+    }
+  }
+
+  /** Sets `key = value`. `value` is undefined for lists and dictionaries, which none of our options takes. */
+  set(within: Scope, key: string, value: string | undefined, spot: Spot, valueSpot: Spot): void {
+    const keyword = key.toLowerCase();
+    if (isLimitOption(keyword)) this.#limit(within, keyword, value, spot, valueSpot);
+    else if (keyword === "binding_group" && within.kind === "binding") this.#member(within, value, valueSpot);
+    else if (keyword === "binding_group" && !this.#ignoreUnknown) {
+      this.issue(spot, "wrong-scope", `\`binding_group\` set in ${inWords(within.kind)}`, "valid in a binding; a group of its own is a stanza: `binding_group \"name\" { … }`");
+    } else this.#unknown(spot, key, "option", OPTIONS);
+  }
+
+  #limit(within: Scope, option: LimitOption, value: string | undefined, spot: Spot, valueSpot: Spot): void {
+    const grouped = option === CLUSTER_MAX && within.kind === "binding" && isGrouped(within);
+    if (!VALID_IN[option].includes(within.kind) || grouped) {
+      const where = grouped ? "a binding inside a group" : inWords(within.kind);
+      const not = option === CLUSTER_MAX ? "; a binding only outside of groups" : "";
+      this.issue(spot, "wrong-scope", `\`${option}\` is not valid in ${where}`, `valid in ${places(VALID_IN[option])}${not}`);
+      return;
+    }
+    const limit = readLimit(value);
+    if (limit === undefined) {
+      const shown = value === undefined ? "a list" : `\`${shorten(value)}\``;
+      this.issue(valueSpot, "bad-value", `${shown} is not a number of connections`, "write a whole number from 0, or -1 for unlimited");
+      return;
+    }
+    const before = within.settings.get(option);
+    if (before !== undefined) {
+      this.#warn(
+        spot,
+        "duplicate",
+        `\`${option}\` is set twice in ${within.path}: ${shownLimit(before.limit)} at ${placeOfSpot(before)}, then ${shownLimit(limit)} at ${placeOfSpot(spot)}`,
+        "the later one is used",
+      );
+    }
+    if (option === CLUSTER_MAX && isGrouped(within)) {
+      this.#warn(spot, "unreachable", `\`${option}\` is never looked up inside a group`, "write it in the same stanza outside of groups, or use `cluster_scope_max_outbound_connections`");
+    }
+    within.settings.set(option, { limit, source: spot.source, line: spot.line, column: spot.column });
+  }
+
+  #member(binding: Scope, group: string | undefined, spot: Spot): void {
+    const problem = group === undefined ? "is a list" : identityProblem(group);
+    if (problem !== undefined || group === undefined) {
+      this.issue(spot, "bad-name", `binding_group name ${problem}`);
+      return;
+    }
+    this.#join(binding.name, group, spot);
+    if (!isGrouped(binding)) this.#written.set(binding.name, group);
+  }
+
+  #unknown(spot: Spot, word: string, what: "option" | "stanza", known: Iterable<string>): void {
+    const keyword = word.toLowerCase();
+    const miss = closest(keyword, known, nearMiss);
+    if (this.#ignoreUnknown && miss === undefined) {
+      // A whole ecelerity.conf has hundreds: they must not crowd out the warnings that matter.
+      if (this.#ignored++ < MOST_ISSUES) this.#warn(spot, `unknown-${what}`, `ignored ${what} \`${shorten(word)}\``);
+      return;
+    }
+    const otherKind = what === "option" ? STANZAS.has(keyword) : isLimitOption(keyword);
+    const meant = miss ?? closest(keyword, known, hint);
+    const help = otherKind
+      ? what === "option" ? `\`${keyword}\` is a stanza: write \`${keyword} "name" { … }\`` : `\`${keyword}\` is an option: write \`${keyword} = 20\``
+      : meant === undefined ? undefined : `did you mean \`${meant}\`?`;
+    this.issue(spot, `unknown-${what}`, `unknown ${what} \`${shorten(word)}\``, help);
+  }
+}
+
+function addTo(scopes: Map<string, Scope>, name: string, make: () => Scope): Scope {
+  let scope = scopes.get(name);
+  if (scope === undefined) {
+    scope = make();
+    scopes.set(name, scope);
+  }
+  return scope;
+}
+
+function issueAt(spot: Spot, { rule, message, help }: Note): PolicyIssue {
+  const { source, line, column } = spot;
+  const where = { source, line, column, excerpt: spot.excerpt() };
+  return Object.freeze(help === undefined ? { rule, message, ...where } : { rule, message, help, ...where });
+}
+
+/** Undefined when it is not a limit. A leading zero is refused: elsewhere in Momentum's files it makes a number octal. */
+function readLimit(value: string | undefined): number | undefined {
+  if (value === "-1") return Number.POSITIVE_INFINITY;
+  if (value === undefined || !/^(?:0|[1-9]\d{0,15})$/.test(value)) return undefined;
+  const limit = Number(value);
+  return Number.isSafeInteger(limit) ? limit : undefined;
+}
+
+const shownLimit = (limit: number): string => (limit === Number.POSITIVE_INFINITY ? "-1" : String(limit));
+
+const shorten = (word: string): string => (word.length > 60 ? `${word.slice(0, 60)}…` : word).replace(/\s+/g, " ");
+
+function placeOfSpot({ source, line, column }: Pick<Spot, "source" | "line" | "column">): string {
+  return line === 0 ? source : `${source}:${line}:${column}`;
+}
+
+const inWords = (kind: ScopeKind): string => (kind === "global" ? "the global scope" : `a ${kind}`);
+
+function places(kinds: readonly ScopeKind[]): string {
+  const words = kinds.map((kind) => (kind === "global" ? "the global scope" : kind));
+  const last = words.at(-1);
+  return words.length < 2 ? `${last}` : `${words.slice(0, -1).join(", ")} and ${last}`;
+}

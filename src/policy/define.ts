@@ -1,0 +1,75 @@
+// Object → Policy, through the same checks as the text form.
+
+import type { Policy, PolicyInput } from "../types.js";
+import { PolicyBuilder } from "./build.js";
+import { STANZAS } from "./options.js";
+import type { Scope } from "./policy.js";
+import type { Spot } from "./source.js";
+
+const SOURCE = "policy";
+
+/**
+ * The same policy as `parsePolicy` makes, from a plain object one to one with the stanzas.
+ *
+ * @param input limits by option, and stanzas by keyword and name; -1 is unlimited, undefined is not set
+ * @returns the policy, named "policy"
+ * @throws {PolicyError} with every mistake, at most 50; each carries a path into the object instead of a line
+ * @example
+ * const policy = definePolicy({
+ *   max_outbound_connections: 20,
+ *   binding: { "mta-1": { domain: { "gmail.com": { max_outbound_connections: 50 } } } },
+ *   domain: { "/^(wanadoo|orange)\\.fr$/": { scope_max_outbound_connections: 3 } },
+ * });
+ */
+export function definePolicy(input: PolicyInput): Policy {
+  const builder = new PolicyBuilder(false);
+  addObject(builder, builder.root, input, "");
+  return builder.finish(SOURCE);
+}
+
+function addObject(builder: PolicyBuilder, scope: Scope, input: unknown, path: string): void {
+  if (!isObject(input)) {
+    const message = path === "" ? "a policy must be an object" : `expected an object, found ${shown(input)}`;
+    builder.issue(spotAt(path), "bad-value", message);
+    return;
+  }
+  for (const [key, value] of Object.entries(input)) {
+    if (value === undefined) continue;
+    const spot = spotAt(path === "" ? key : `${path}.${key}`);
+    const stanza = STANZAS.has(key.toLowerCase()) && !(typeof value === "string" && scope.kind === "binding");
+    if (stanza || isObject(value)) addStanzas(builder, scope, key, value, spot);
+    else builder.set(scope, key, typeof value === "string" ? value : shown(value), spot, spot);
+  }
+}
+
+/** `keyword: { name: { … }, … }`. */
+function addStanzas(builder: PolicyBuilder, scope: Scope, keyword: string, stanzas: unknown, spot: Spot): void {
+  if (!isObject(stanzas)) {
+    builder.issue(spot, "bad-value", `expected an object of ${keyword} stanzas by name, found ${shown(stanzas)}`);
+    return;
+  }
+  if (!STANZAS.has(keyword.toLowerCase())) {
+    builder.enter(scope, keyword, undefined, spot, spot);
+    return;
+  }
+  for (const [name, body] of Object.entries(stanzas)) {
+    if (body === undefined) continue;
+    const at = spotAt(`${spot.excerpt()}[${JSON.stringify(name)}]`);
+    const inner = builder.enter(scope, keyword, name, at, at);
+    if (inner !== undefined) addObject(builder, inner, body, at.excerpt());
+  }
+}
+
+function isObject(value: unknown): value is object {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function shown(value: unknown): string {
+  if (typeof value === "object" && value !== null) return Array.isArray(value) ? "a list" : "an object";
+  return typeof value === "function" ? "a function" : String(value);
+}
+
+function spotAt(path: string): Spot {
+  const spot: Spot = { source: SOURCE, line: 0, column: 0, excerpt: () => path, part: () => spot };
+  return spot;
+}

@@ -1,0 +1,119 @@
+// Policy files and what they include: the only input and output of this folder.
+
+import { readdir, readFile, realpath, stat } from "node:fs/promises";
+import { dirname, isAbsolute, join } from "node:path";
+import { PolicyError } from "../errors.js";
+import type { ParseOptions, Policy } from "../types.js";
+import { buildPolicy, type Included, type PolicyFile, readStatements, type Statement } from "./parse.js";
+import { Source } from "./source.js";
+
+/** Files that include each other twice over would otherwise be read for ever. */
+const MOST_FILES = 1_000;
+
+/**
+ * Reads a policy file and everything it includes. A relative `include` is looked for in the folder of the file that
+ * names it, then in the folder of `path`; a folder stands for its files in alphabetical order, without hidden ones.
+ * Follows the manual's page "Using the include and readonly_include Directives".
+ *
+ * @param path the policy file
+ * @param options `unknown`, what to do with options and stanzas that are not ours (default "error")
+ * @throws {PolicyError} with every mistake, at most 50; a file that cannot be read is one, at the `include` that names it
+ * @example
+ * const policy = await loadPolicy("limits.conf");
+ */
+export async function loadPolicy(path: string, options: Omit<ParseOptions, "source"> = {}): Promise<Policy> {
+  const loader = new Loader(dirname(path));
+  let file: PolicyFile;
+  try {
+    file = await loader.read(path, []);
+  } catch (error) {
+    const message = `cannot read the policy: ${reasonOf(error)}`;
+    throw new PolicyError([{ rule: "include", message, source: path, line: 0, column: 0, excerpt: path }]);
+  }
+  return buildPolicy(file, options);
+}
+
+class Loader {
+  readonly #root: string;
+  #files = 0;
+
+  constructor(root: string) {
+    this.#root = root;
+  }
+
+  /** `chain` holds the real paths of the files around it. */
+  async read(path: string, chain: readonly string[]): Promise<PolicyFile> {
+    const text = await readFile(path, "utf8");
+    const statements = readStatements(text);
+    await this.#includes(statements, path, [...chain, await realpath(path)]);
+    return { source: new Source(path, text), statements };
+  }
+
+  async #includes(statements: readonly Statement[], from: string, chain: readonly string[]): Promise<void> {
+    for (const statement of statements) {
+      if (statement.is === "stanza") await this.#includes(statement.body, from, chain);
+      else if (statement.is === "include") statement.included = await this.#include(statement.path.text, from, chain);
+    }
+  }
+
+  async #include(path: string, from: string, chain: readonly string[]): Promise<readonly Included[]> {
+    if (/^[a-z][a-z0-9+.-]*:\/\//i.test(path)) {
+      return [{ problem: "`include` of a URL", help: "save it to a file and include that" }];
+    }
+    const found = await this.#find(path, from);
+    if (!Array.isArray(found)) return [found];
+    const included: Included[] = [];
+    for (const file of found) included.push(await this.#includeFile(file, chain));
+    return included;
+  }
+
+  async #includeFile(file: string, chain: readonly string[]): Promise<Included> {
+    try {
+      if (chain.includes(await realpath(file))) return { problem: `\`${file}\` includes itself`, help: `by way of ${chain.join(", ")}` };
+      if (++this.#files > MOST_FILES) return { problem: `more than ${MOST_FILES} files are included` };
+      return { file: await this.read(file, chain) };
+    } catch (error) {
+      return { problem: `cannot read \`${file}\`: ${reasonOf(error)}` };
+    }
+  }
+
+  /** The file an include names, or the files of the folder it names. */
+  async #find(path: string, from: string): Promise<string[] | { readonly problem: string; readonly help?: string }> {
+    const candidates = isAbsolute(path) ? [path] : [...new Set([join(dirname(from), path), join(this.#root, path)])];
+    for (const candidate of candidates) {
+      try {
+        const found = await stat(candidate);
+        if (found.isFile()) return [candidate];
+        if (found.isDirectory()) return await filesOf(candidate);
+        return { problem: `\`${candidate}\` is neither a file nor a folder` };
+      } catch (error) {
+        if (codeOf(error) !== "ENOENT") return { problem: `cannot read \`${candidate}\`: ${reasonOf(error)}` };
+      }
+    }
+    return { problem: `cannot read \`${path}\`: no such file or folder`, help: `looked for ${candidates.join(" and ")}` };
+  }
+}
+
+async function filesOf(folder: string): Promise<string[]> {
+  const files: string[] = [];
+  for (const name of (await readdir(folder)).sort()) {
+    const path = join(folder, name);
+    if (!name.startsWith(".") && !(await stat(path)).isDirectory()) files.push(path);
+  }
+  return files;
+}
+
+const codeOf = (error: unknown): unknown => (error as { code?: unknown } | null)?.code;
+
+const REASONS: { readonly [code: string]: string } = {
+  ENOENT: "no such file or folder",
+  EACCES: "permission denied",
+  EISDIR: "it is a folder",
+  ENOTDIR: "a part of the path is not a folder",
+  ELOOP: "too many symbolic links",
+};
+
+function reasonOf(error: unknown): string {
+  const code = codeOf(error);
+  return (typeof code === "string" && REASONS[code]) || (error instanceof Error ? error.message : String(error));
+}

@@ -1,0 +1,298 @@
+// The public nouns as types; nothing here exists at run time. Everything else in `src` may import this file.
+
+/** A whole number of milliseconds. */
+export type Milliseconds = number;
+
+/**
+ * Where one outbound SMTP connection is about to go.
+ *
+ * A limiter keeps the object it was given, for {@link Lease.target} and for errors; it may carry more fields than these
+ * (a message id, say), and must not be changed while it waits or while its lease is held.
+ *
+ * @example
+ * const target: Target = { binding: "mta-1", domain: "gmail.com", host: "gmail-smtp-in.l.google.com" };
+ */
+export interface Target {
+  /**
+   * The local identity the connection leaves from, usually a source address. Case matters; no white space, no colon.
+   * @default "default"
+   */
+  readonly binding?: string | undefined;
+  /**
+   * The group of the binding. Left out, it is looked up in the policy. Given, it must not contradict the policy.
+   * @default the group the policy puts the binding into, else "default"
+   */
+  readonly bindingGroup?: string | undefined;
+  /**
+   * The recipient domain, or an address literal (`192.0.2.1`, `[192.0.2.1]`, `[IPv6:2001:db8::1]`). Case and one
+   * trailing dot do not matter; international names may come in either form.
+   */
+  readonly domain: string;
+  /** The MX host about to be dialled, a name or an address. Left out, `host` stanzas make no claim. */
+  readonly host?: string | undefined;
+}
+
+/** How to read a policy text. */
+export interface ParseOptions {
+  /**
+   * The name shown in messages, usually a file name.
+   * @default "policy"
+   */
+  readonly source?: string;
+  /**
+   * What to do with options and stanzas that are not ours. `"ignore"` reads a whole `ecelerity.conf`: each one becomes
+   * a warning, but a near miss of one of our own names is still an error.
+   * @default "error"
+   */
+  readonly unknown?: "error" | "ignore";
+}
+
+/** The seven options of Momentum that this library enforces. README, "What each limit counts", has one row for each. */
+export type LimitOption =
+  | "max_outbound_connections"
+  | "scope_max_outbound_connections"
+  | "server_max_outbound_connections"
+  | "server_reserve_outbound_connections"
+  | "cluster_max_outbound_connections"
+  | "cluster_scope_max_outbound_connections"
+  | "cluster_server_max_outbound_connections";
+
+/** Limits by option: a whole number of connections from 0, or -1 for unlimited. */
+export type Limits = { readonly [option in LimitOption]?: number };
+
+/** The inside of a scope that can hold `domain` and `host` stanzas. Patterns are keys in slashes: `"/\\.example\\.com$/"`. */
+export interface ContainerInput extends Limits {
+  readonly domain?: { readonly [nameOrPattern: string]: Limits };
+  readonly host?: { readonly [nameOrPattern: string]: Limits };
+}
+
+/** A policy as a plain object, one to one with the stanzas of the text form. */
+export interface PolicyInput extends ContainerInput {
+  readonly binding?: { readonly [name: string]: ContainerInput & { readonly binding_group?: string } };
+  readonly binding_group?: {
+    readonly [name: string]: ContainerInput & { readonly binding?: { readonly [name: string]: ContainerInput } };
+  };
+}
+
+/** One mistake in a policy, or one thing in it that deserves a look. */
+export interface PolicyIssue {
+  readonly rule:
+    | "syntax"
+    | "unknown-option"
+    | "unknown-stanza"
+    | "bad-value"
+    | "wrong-scope"
+    | "duplicate"
+    | "bad-pattern"
+    | "bad-name"
+    | "include"
+    | "unreachable";
+  /** What is wrong, in lower case, the policy's own words in backticks. */
+  readonly message: string;
+  /** What to write instead. */
+  readonly help?: string;
+  /** The file, or the name given to the parser. */
+  readonly source: string;
+  /** From 1; 0 for an object and for a policy file that could not be read. */
+  readonly line: number;
+  /** From 1, in UTF-16 units; 0 for an object and for a policy file that could not be read. */
+  readonly column: number;
+  /** The line with a caret under the words, tabs kept; for an object the path: `binding["mta-1"].domain["gmail.com"]`. */
+  readonly excerpt: string;
+}
+
+/** How long, and until when, to wait for a slot. */
+export interface AcquireOptions {
+  /** Aborting it makes the waiting request reject with `signal.reason`. It does not end a lease already given. */
+  readonly signal?: AbortSignal | undefined;
+  /**
+   * How long to wait for a slot, in milliseconds; not how long to hold it. 0: try once.
+   * @default Infinity
+   */
+  readonly timeout?: Milliseconds | undefined;
+}
+
+/**
+ * The right to have one connection open. Give it back exactly when the socket is closed.
+ *
+ * @example
+ * const lease = await limiter.acquire({ domain: "gmail.com" });
+ * socket.once("close", lease.release);
+ */
+export interface Lease extends Disposable {
+  /** The very object that was passed to `acquire`, `tryAcquire` or `run`. */
+  readonly target: Target;
+  /** How long the request waited, in milliseconds; 0 if it went at once. */
+  readonly waited: Milliseconds;
+  /** Gives the slots back. Needs no `this`, never throws, does nothing the second time. */
+  readonly release: () => void;
+  /** Aborts if the lease's slots were given to others. With the limits of one process that never happens. */
+  readonly lost: AbortSignal;
+}
+
+/** One live counter. */
+export interface CounterState {
+  /** Stable for a given policy and readable; not to be parsed. */
+  readonly key: string;
+  /** The most connections it admits. */
+  readonly limit: number;
+  /** Connections open now. May exceed `limit`: out of the reserve, or after `update` lowered it. */
+  readonly inUse: number;
+  /** Requests this counter is holding up now. */
+  readonly waiting: number;
+  /** How long the oldest of them has waited, in milliseconds; 0 if there is none. The one to alert on. */
+  readonly oldestWait: Milliseconds;
+}
+
+/** One limit that applies to a target, with where it came from. */
+export interface ExplainedLimit extends CounterState {
+  readonly option: LimitOption;
+  /** What it counts, in words: `connections from binding mta-1 to gmail.com`. */
+  readonly counts: string;
+  readonly reach: "process" | "cluster";
+  /** Where it was written; undefined for the built-in default. Line and column are 0 for a policy made by `definePolicy`. */
+  readonly setAt:
+    | { readonly scope: string; readonly source: string; readonly line: number; readonly column: number }
+    | undefined;
+  /** Every scope looked at, most specific first, and what it said; -1 is unlimited, undefined is not set. */
+  readonly lookedAt: readonly { readonly scope: string; readonly limit: number | undefined }[];
+}
+
+/** What applies to a target now. `String(explanation)` is for a terminal. */
+export interface Explanation {
+  readonly target: Target;
+  /** "go": `acquire` would return at once; "reserve": at once, out of the reserve; "wait": it would wait. */
+  readonly verdict: "go" | "reserve" | "wait";
+  readonly limits: readonly ExplainedLimit[];
+  toString(): string;
+}
+
+/** All live counters, as plain JSON. */
+export interface Snapshot {
+  /** The name of the policy in force. */
+  readonly policy: string;
+  /** Leases held. */
+  readonly leases: number;
+  /** Requests waiting. */
+  readonly waiting: number;
+  /** Leases admitted out of the reserve and still held; a limit of -1 is unlimited. */
+  readonly reserve: { readonly inUse: number; readonly limit: number };
+  /** Counters that nobody holds or waits on do not exist. */
+  readonly counters: readonly CounterState[];
+}
+
+/** One held lease. */
+export interface LeaseInfo {
+  readonly target: Target;
+  /** In milliseconds. */
+  readonly heldFor: Milliseconds;
+  /** Keys of the counters it holds one slot of. */
+  readonly counters: readonly string[];
+}
+
+/** Where a limiter takes its time from. Made for tests and simulations. */
+export interface Clock {
+  /** Milliseconds since some fixed moment; never goes back. */
+  now(): Milliseconds;
+  /** Runs `run` once after `delay` milliseconds, unless disposed before. */
+  after(delay: Milliseconds, run: () => void): Disposable;
+}
+
+/** What `createLimiter` takes beside the policy. */
+export interface LimiterOptions {
+  /**
+   * Requests that may wait at one time; one more is refused with `QueueFullError`.
+   * @default 100_000
+   */
+  readonly maxWaiting?: number;
+  /**
+   * Most names, and most targets, remembered with what applies to them (Momentum's `match_cache_size`). Not 0.
+   * @default 16_384
+   */
+  readonly matchCacheSize?: number;
+  /** @default the monotonic clock and timers of Node */
+  readonly clock?: Clock;
+}
+
+/** What every limiter can do. */
+export interface Limiter extends AsyncDisposable {
+  /**
+   * Waits until every limit that applies has room, then takes one slot of each, together. Holds nothing while it waits.
+   * Requests of one (binding, domain, host) are served first come, first served.
+   *
+   * @param target where the connection is about to go
+   * @param options `timeout` in milliseconds (default Infinity; 0 tries once) and `signal`
+   * @returns the lease; release it when the socket is closed
+   * @throws {AcquireTimeoutError} after `timeout`; `blockedBy` names the limits that were full
+   * @throws {QueueFullError} at once, when `maxWaiting` requests already wait
+   * @throws {LimiterClosedError} after `close()`
+   * @throws {TypeError} malformed target, or a group that contradicts the policy; nothing was counted
+   * @throws {RangeError} a `timeout` that is negative or not a number
+   * @throws `signal.reason`, untouched, when `signal` aborts
+   * @example
+   * const lease = await limiter.acquire({ binding: "mta-1", domain: "gmail.com" }, { timeout: 30_000 });
+   */
+  acquire(target: Target, options?: AcquireOptions): Promise<Lease>;
+  /**
+   * `acquire`, run `work`, release on every path.
+   *
+   * @returns what `work` returns
+   * @throws what `acquire` throws, and what `work` throws
+   * @example
+   * await limiter.run({ domain: "gmail.com" }, (lease) => deliver(lease.target.domain));
+   */
+  run<T>(target: Target, work: (lease: Lease) => T | PromiseLike<T>, options?: AcquireOptions): Promise<T>;
+  /**
+   * Every limit that applies, its count, where it was set, what lost. Changes nothing.
+   *
+   * @throws {TypeError} malformed target, or a group that contradicts the policy
+   * @example
+   * console.log(String(limiter.explain({ binding: "mta-1", domain: "orange.fr" })));
+   */
+  explain(target: Target): Explanation;
+  /** All live counters, as plain JSON. Counters nobody holds or waits on do not exist. */
+  snapshot(): Snapshot;
+  /** Who holds slots right now: one entry a lease, oldest first. */
+  leases(): Iterable<LeaseInfo>;
+  /**
+   * Puts another policy in force, as if it had been there from the start: every held lease and every waiting request is
+   * resolved again. Nothing is revoked; a lowered limit admits nobody until enough are given back. Requests that now
+   * fit are admitted before it returns.
+   *
+   * @throws {TypeError} not a policy, or a held or waiting target names a group that contradicts it; the old policy
+   * stays in force
+   */
+  update(policy: Policy): void;
+  /**
+   * Refuses new requests, rejects the waiting ones with `LimiterClosedError`, resolves when every lease is back or
+   * after `timeout` milliseconds (default Infinity). Never revokes a lease.
+   *
+   * @throws {RangeError} a `timeout` that is negative or not a number
+   */
+  close(options?: { readonly timeout?: Milliseconds }): Promise<void>;
+}
+
+/** A limiter whose limits are all its own to decide, so it can answer at once. */
+export interface LocalLimiter extends Limiter {
+  /**
+   * Takes the slots now, or returns undefined and changes nothing. Never overtakes a request that could go, so
+   * `explain()` right after is exact.
+   *
+   * @throws {TypeError} malformed target, or a group that contradicts the policy; nothing was counted
+   * @throws {LimiterClosedError} after `close()`
+   */
+  tryAcquire(target: Target): Lease | undefined;
+}
+
+/**
+ * Parsed, validated, frozen; no counters: one policy may serve many limiters.
+ * Made by `parsePolicy`, `loadPolicy` or `definePolicy`.
+ */
+export interface Policy {
+  /** The name it was given, usually its file. */
+  readonly source: string;
+  /** What was accepted but deserves a look: an option set twice, a limit never looked at, an ignored unknown name. */
+  readonly warnings: readonly PolicyIssue[];
+  /** Policy text that parses to an equal policy. */
+  toString(): string;
+}
