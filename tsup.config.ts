@@ -5,11 +5,12 @@ import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { build, type Options } from "tsup";
 
+const entry = ["src/index.ts"];
 const common: Options = { outDir: "dist", target: "node20", dts: false, sourcemap: true, removeNodeProtocol: false };
 
 const config: Options = {
   ...common,
-  entry: ["src/index.ts"],
+  entry,
   format: ["esm"],
   clean: true,
   // Entries share their classes, in CommonJS too: its files are made from the same chunks, one by one.
@@ -17,15 +18,13 @@ const config: Options = {
   onSuccess: async () => {
     // Not by tsup's own splitting of CommonJS: that goes through sucrase, which turns `?.` into closures and class fields
     // into calls, on the hot path as well, and writes absolute paths into source maps.
-    await build({ ...common, config: false, entry: ["dist/*.js"], format: ["cjs"], bundle: false, silent: true });
+    await build({ ...common, config: false, entry: ["dist/**/*.js"], format: ["cjs"], bundle: false, silent: true });
     execFileSync("tsc", ["-p", "tsconfig.build.json"], { stdio: "inherit" });
 
     const declarations = new Set<string>();
-    for (const file of readdirSync("dist")) {
-      if (file.endsWith(".cjs")) copyForCommonJs(file, file);
-      if (file.endsWith(".js")) collectDeclarations(file.replace(/js$/, "d.ts"), declarations);
-    }
+    for (const source of entry) collectDeclarations(source.replace(/^src\/(.*)\.ts$/, "$1.d.ts"), declarations);
     for (const file of readdirSync("dist", { recursive: true, encoding: "utf8" })) {
+      if (file.endsWith(".cjs")) copyForCommonJs(file, file);
       if (!file.endsWith(".d.ts")) continue;
       if (declarations.has(file)) copyForCommonJs(file, file.replace(/ts$/, "cts"));
       else rmSync(join("dist", file));

@@ -1,6 +1,6 @@
 // The lease: released once, from anywhere, and never a second time.
 
-import type { Plan } from "./core/counters.js";
+import type { Plan } from "./core/plan.js";
 import type { Lease, Milliseconds, Target } from "./types.js";
 
 /** Who gets the slots back. */

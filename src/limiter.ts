@@ -1,14 +1,15 @@
 // createLimiter: promises, timers and signals around the table of counters.
 
 import debug from "debug";
-import { LRUCache } from "lru-cache";
 import { systemClock } from "./clock.js";
-import { Counters, Plan, Waiter } from "./core/counters.js";
+import { Counters, fullCounters } from "./core/counters.js";
 import { explain, explainLimits, oldestWaits, stateOf } from "./core/explain.js";
-import { Roll } from "./core/line.js";
 import { Matcher } from "./core/match.js";
-import { reserveOf, resolve, type Scopes, scopesOf } from "./core/resolve.js";
-import { describeTarget, keyOf, normalTarget, type NormalTarget, regroup } from "./core/target.js";
+import { type Plan, Waiter } from "./core/plan.js";
+import { Plans } from "./core/plans.js";
+import { reserveOf, type Scopes, scopesOf } from "./core/resolve.js";
+import { Roll } from "./core/roll.js";
+import { describeTarget, normalTarget, type NormalTarget, regroup } from "./core/target.js";
 import { AcquireTimeoutError, LimiterClosedError, QueueFullError } from "./errors.js";
 import { HeldLease, type Lessor } from "./lease.js";
 import { dataOf, type PolicyData } from "./policy/policy.js";
@@ -76,8 +77,7 @@ class Request extends Waiter {
   readonly resolve: (lease: Lease) => void;
   readonly reject: (reason: unknown) => void;
   timer: Disposable | undefined;
-  signal: AbortSignal | undefined;
-  onAbort: (() => void) | undefined;
+  aborts: Aborts | undefined;
   /** Admitted or gone. A clock that cannot take a timer back must not end it a second time. */
   settled = false;
 
@@ -98,13 +98,36 @@ class Request extends Waiter {
 
   /** Its caller gets an answer; timer and signal are let go. Never throws, whatever the caller's clock or signal does. */
   settle(): void {
-    const { timer, signal, onAbort } = this;
+    const { timer, aborts } = this;
     this.settled = true;
     this.timer = undefined;
-    this.signal = undefined;
-    this.onAbort = undefined;
-    quietly(() => timer?.[Symbol.dispose]());
-    if (onAbort !== undefined) quietly(() => signal?.removeEventListener("abort", onAbort));
+    this.aborts = undefined;
+    if (timer !== undefined) quietly(() => timer[Symbol.dispose]());
+    aborts?.remove(this);
+  }
+}
+
+/** The requests that wait under one signal: one listener for all of them, however many they are. */
+class Aborts {
+  readonly #signal: AbortSignal;
+  readonly #requests = new Set<Request>();
+  readonly #onAbort: () => void;
+
+  constructor(signal: AbortSignal, abort: (request: Request) => void) {
+    this.#signal = signal;
+    this.#onAbort = () => {
+      for (const request of this.#requests) abort(request);
+    };
+  }
+
+  add(request: Request): void {
+    if (this.#requests.size === 0) this.#signal.addEventListener("abort", this.#onAbort);
+    this.#requests.add(request);
+  }
+
+  remove(request: Request): void {
+    this.#requests.delete(request);
+    if (this.#requests.size === 0) quietly(() => this.#signal.removeEventListener("abort", this.#onAbort));
   }
 }
 
@@ -121,25 +144,14 @@ class Table {
   readonly policy: Policy;
   readonly data: PolicyData;
   readonly counters: Counters<Request> = new Counters<Request>();
+  readonly plans: Plans;
   readonly #matcher: Matcher;
-  readonly #plans: LRUCache<string, Plan>;
 
   constructor(policy: Policy, cacheSize: number) {
     this.policy = policy;
     this.data = dataOf(policy);
     this.#matcher = new Matcher(cacheSize);
-    this.#plans = new LRUCache({ max: cacheSize });
-  }
-
-  plan(target: NormalTarget): Plan {
-    const key = keyOf(target);
-    // A plan with a queue outlives its place in the cache: its target must not get a second queue.
-    let plan = this.counters.waitingPlans.get(key) ?? this.#plans.get(key);
-    if (plan === undefined) {
-      plan = new Plan(key, target, resolve(this.scopes(target)));
-      this.#plans.set(key, plan);
-    }
-    return plan;
+    this.plans = new Plans(this.data, this.counters, this.#matcher, cacheSize);
   }
 
   scopes(target: NormalTarget): Scopes {
@@ -152,9 +164,11 @@ class OutboundLimiter implements LocalLimiter, Lessor {
   readonly #cacheSize: number;
   readonly #clock: Clock;
   readonly #held = new Roll<HeldLease>();
+  readonly #aborts = new WeakMap<AbortSignal, Aborts>();
   #table: Table;
   #closed = false;
   #lastNow = 0;
+  #resuming = false;
   #requests = 0;
   readonly #onEmpty = new Set<() => void>();
 
@@ -174,7 +188,7 @@ class OutboundLimiter implements LocalLimiter, Lessor {
     if (lease !== undefined) return lease;
     const { counters } = this.#table;
     if (timeout === 0) throw this.#timedOut(plan, target, 0, 0);
-    if (counters.waiting >= this.#maxWaiting) throw new QueueFullError(describeTarget(plan.target), counters.waiting);
+    if (counters.line.length >= this.#maxWaiting) throw new QueueFullError(describeTarget(plan.target), counters.line.length);
     const since = this.#now();
     return new Promise<Lease>((resolve, reject) => {
       this.#enqueue(new Request(plan, since, this.#requests++, target, resolve, reject), timeout, signal);
@@ -196,8 +210,9 @@ class OutboundLimiter implements LocalLimiter, Lessor {
   }
 
   explain(target: Target): Explanation {
-    const plan = this.#table.plan(normalTarget(target, this.#table.data));
-    return explain(target, plan, this.#table.scopes(plan.target), this.#table.counters, this.#now());
+    const { counters, plans } = this.#table;
+    const plan = plans.of(target);
+    return explain(target, counters.verdict(plan), this.#table.scopes(plan.target), counters, this.#now());
   }
 
   snapshot(): Snapshot {
@@ -212,7 +227,7 @@ class OutboundLimiter implements LocalLimiter, Lessor {
     return {
       policy: policy.source,
       leases: this.#held.length,
-      waiting: counters.waiting,
+      waiting: counters.line.length,
       reserve: { inUse: counters.reserveInUse, limit: reserve === Number.POSITIVE_INFINITY ? -1 : reserve },
       counters: states,
     };
@@ -228,21 +243,21 @@ class OutboundLimiter implements LocalLimiter, Lessor {
 
   update(policy: Policy): void {
     const table = new Table(policy, this.#cacheSize);
-    const waiting = [...this.#table.counters.waitingPlans.values()].flatMap(({ queue }) => [...queue] as Request[]);
+    const waiting = [...this.#table.counters.line.plans].flatMap(({ queue }) => [...queue] as Request[]);
     // Nothing below can fail: a policy is checked when it is made, and the targets were when they came.
     this.#table = table;
     for (const lease of this.#held) {
-      lease.plan = table.plan(regroup(lease.plan.target, lease.target.bindingGroup, table.data));
+      lease.plan = table.plans.ofNormal(regroup(lease.plan.target, lease.target.bindingGroup, table.data));
       lease.reserve = table.counters.takeAnyway(lease.plan).reserve;
     }
     const admitted: Request[] = [];
     for (const request of waiting.sort((a, b) => a.order - b.order)) {
-      request.plan = table.plan(regroup(request.plan.target, request.target.bindingGroup, table.data));
+      request.plan = table.plans.ofNormal(regroup(request.plan.target, request.target.bindingGroup, table.data));
       request.before = undefined;
       request.after = undefined;
       const verdict = table.counters.take(request.plan);
       request.reserve = verdict === "reserve";
-      if (verdict === "wait") table.counters.wait(request);
+      if (verdict === "wait") table.counters.line.join(request);
       else admitted.push(request);
     }
     this.#tell(admitted);
@@ -251,7 +266,7 @@ class OutboundLimiter implements LocalLimiter, Lessor {
   async close({ timeout }: { readonly timeout?: Milliseconds } = {}): Promise<void> {
     const patience = checkTimeout(timeout);
     this.#closed = true;
-    for (const plan of [...this.#table.counters.waitingPlans.values()]) {
+    for (const plan of [...this.#table.counters.line.plans]) {
       for (const request of [...plan.queue] as Request[]) {
         this.#remove(request, new LimiterClosedError(describeTarget(plan.target)));
       }
@@ -280,9 +295,8 @@ class OutboundLimiter implements LocalLimiter, Lessor {
   }
 
   #plan(target: Target): Plan {
-    const normal = normalTarget(target, this.#table.data);
-    if (this.#closed) throw new LimiterClosedError(describeTarget(normal));
-    return this.#table.plan(normal);
+    if (this.#closed) throw new LimiterClosedError(describeTarget(normalTarget(target, this.#table.data)));
+    return this.#table.plans.of(target);
   }
 
   #take(plan: Plan, target: Target): Lease | undefined {
@@ -301,13 +315,13 @@ class OutboundLimiter implements LocalLimiter, Lessor {
 
   #enqueue(request: Request, timeout: Milliseconds, signal: AbortSignal | undefined): void {
     const { counters } = this.#table;
-    counters.wait(request);
-    log("%s waits, %d waiting", request.plan.key, counters.waiting);
+    counters.line.join(request);
+    if (log.enabled) log("%s waits, %d waiting", describeTarget(request.plan.target), counters.line.length);
     try {
       if (signal !== undefined) {
-        request.signal = signal;
-        request.onAbort = () => this.#remove(request, signal.reason);
-        signal.addEventListener("abort", request.onAbort, { once: true });
+        const aborts = this.#abortsOf(signal);
+        aborts.add(request);
+        request.aborts = aborts;
       }
       if (timeout !== Number.POSITIVE_INFINITY) {
         const timer = this.#clock.after(timeout, () => this.#timeOut(request, timeout));
@@ -320,6 +334,15 @@ class OutboundLimiter implements LocalLimiter, Lessor {
     }
   }
 
+  #abortsOf(signal: AbortSignal): Aborts {
+    let aborts = this.#aborts.get(signal);
+    if (aborts === undefined) {
+      aborts = new Aborts(signal, (request) => this.#remove(request, signal.reason));
+      this.#aborts.set(signal, aborts);
+    }
+    return aborts;
+  }
+
   #timeOut(request: Request, timeout: Milliseconds): void {
     if (request.settled) return;
     const waited = Math.max(timeout, Math.round(this.#safeNow() - request.since));
@@ -329,8 +352,8 @@ class OutboundLimiter implements LocalLimiter, Lessor {
 
   #timedOut(plan: Plan, target: Target, timeout: Milliseconds, waited: Milliseconds): AcquireTimeoutError {
     const { counters } = this.#table;
-    const isFull = counters.isFullFor(plan);
-    const blockedBy = explainLimits(plan, this.#table.scopes(plan.target), counters, this.#safeNow(), isFull);
+    const full = new Set(fullCounters(plan).map(({ key }) => key));
+    const blockedBy = explainLimits(this.#table.scopes(plan.target), counters, this.#safeNow(), full);
     return new AcquireTimeoutError(describeTarget(plan.target), timeout, target, waited, blockedBy);
   }
 
@@ -338,18 +361,26 @@ class OutboundLimiter implements LocalLimiter, Lessor {
   #remove(request: Request, reason: unknown): void {
     if (request.settled) return;
     request.settle();
-    this.#table.counters.leave(request);
+    const admitted = this.#table.counters.leave(request);
     request.reject(reason);
+    this.#tell(admitted);
   }
 
   /** Requests whose slots are taken get their leases. Counts are settled by now: callers' code may run. */
   #tell(admitted: readonly Request[]): void {
+    if (this.#table.counters.line.isCut && !this.#resuming) {
+      this.#resuming = true;
+      queueMicrotask(() => {
+        this.#resuming = false;
+        this.#tell(this.#table.counters.resume());
+      });
+    }
     if (admitted.length === 0) return;
     const now = this.#safeNow();
     for (const request of admitted) {
       request.settle();
       const waited = Math.max(0, Math.round(now - request.since));
-      log("%s goes after %d ms", request.plan.key, waited);
+      if (log.enabled) log("%s goes after %d ms", describeTarget(request.plan.target), waited);
       request.resolve(this.#lease(request.target, request.plan, request.reserve, now, waited));
     }
   }

@@ -95,7 +95,7 @@ const USE = `
 `;
 const USED = "true true 0 example.com\n";
 
-describe("the package", () => {
+describe("the package", { timeout: 60_000 }, () => {
   it("holds nothing but the build, the manifest and what a reader needs", () => {
     expect(readdirSync(unpacked).sort()).toEqual(["CHANGELOG.md", "LICENSE", "README.md", "dist", "package.json"]);
   });
@@ -184,7 +184,7 @@ describe("the package", () => {
     run(join(ROOT, "node_modules", ".bin", "tsc"), ["-p", "."], folder);
     expect(run("node", ["out/use.mjs"], folder)).toBe(USED);
     expect(run("node", ["out/use.cjs"], folder)).toBe(USED);
-  }, 60_000);
+  });
 
   it("knows the errors of a second copy of itself, in the other format", () => {
     const folder = project(

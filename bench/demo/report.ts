@@ -1,4 +1,5 @@
 // report.ts: what the operator sees: a line while it runs, then a table and one sentence.
+import { basename } from "node:path";
 import type { ExplainedLimit } from "../../src/index.js";
 import type { Tally } from "./receivers.js";
 
@@ -7,7 +8,7 @@ const coloured = tty && !process.env["NO_COLOR"];
 const paint = (code: number) => (text: string) => (coloured ? `\x1b[${code}m${text}\x1b[0m` : text);
 export const bold: (text: string) => string = paint(1);
 const dim = paint(2);
-const red = paint(31);
+export const red: (text: string) => string = paint(31);
 const green = paint(32);
 
 /** Prints in place of the progress line, if there is one. */
@@ -27,27 +28,42 @@ export async function withProgress(describe: () => string, work: Promise<void>):
   }
 }
 
-/** One limit: what the policy says and what the servers counted, in both runs. */
+/** One limit: what the policy says, and what the servers counted in each run. */
 export interface Row {
-  readonly policy: ExplainedLimit;
+  /** undefined: the policy sets no limit here. */
+  readonly policy: ExplainedLimit | undefined;
   readonly without: Tally;
-  readonly with: Tally;
+  readonly limited: Tally;
   readonly note: string;
 }
 
-const widths = [39, 8, 11, 6, 10, 6, 10, 6];
-const columns = (cells: readonly (string | number)[]) =>
-  cells.map((cell, i) => (i === 0 ? String(cell).padEnd(widths[i]!) : String(cell).padStart(widths[i]!))).join("");
-
 export function printTable(rows: readonly Row[]): void {
-  print("");
-  print(columns(["", "", "most at", "once", "refused", "421", "connec", "tions"]));
-  print(bold(columns(["limit, as the servers have it", "at once", "without", "with", "without", "with", "without", "with"])));
-  for (const { policy, without, with: limited, note } of rows) {
-    const over = limited.peak > limited.limit;
-    const numbers = [without.peak, limited.peak, without.refused, limited.refused, without.connections, limited.connections];
-    print(`${columns([limited.label, limited.limit, ...numbers])}  ${over ? red("OVER") : green("ok")}`);
-    const { scope, source, line, column } = policy.setAt ?? {};
-    print(dim(`  ${policy.option} = ${policy.limit}${policy.setAt ? `, ${source}:${line}:${column}, ${scope}` : ", built in"}${note}`));
+  print(tableLine("", "", ["most at once", "421 answers", "connections"].map((title) => title.padStart(17)).join("")));
+  print(bold(tableLine("limit, as the servers count", "limit", "  without    with".repeat(3))));
+  for (const { policy, without, limited, note } of rows) {
+    const counts = (["peak", "refused", "connections"] as const).flatMap((what) => [without[what], limited[what]]);
+    const cells = counts.map((count, i) => String(count).padStart(i % 2 === 0 ? 9 : 8)).join("");
+    print(`${tableLine(limited.label, limited.limit, cells)}  ${isOver(limited) ? red("OVER") : green("ok")}`);
+    const { option, limit, setAt } = policy ?? {};
+    const place = setAt ? `${basename(setAt.source)}:${setAt.line} in ${setAt.scope}` : "built in";
+    print(dim(policy ? `  ${option} = ${limit}${note}, ${place}` : "  no limit in the policy"));
   }
+}
+
+function tableLine(label: string, limit: string | number, cells: string): string {
+  return `${label.padEnd(40)}${String(limit).padStart(6)}${cells}`;
+}
+
+function isOver({ peak, limit }: Tally): boolean {
+  return peak > limit;
+}
+
+/** Says whether the limiter kept its word. */
+export function printVerdict(rows: readonly Row[], total: number, delivered: number): boolean {
+  const over = rows.map(({ limited }) => limited).filter(isOver);
+  const faults = over.map(({ label, peak, limit }) => `${label}: ${peak} at once where ${limit} are allowed`);
+  if (delivered < total) faults.push(`${total - delivered} of ${total} messages not delivered`);
+  const good = `all ${total} messages arrived and no server ever counted more than its limit`;
+  print(faults.length === 0 ? green(`\nWith the limiter ${good}.`) : red(`\nWith the limiter: ${faults.join("; ")}.`));
+  return faults.length === 0;
 }

@@ -15,17 +15,20 @@ export function limited(limiter: Limiter, signal: AbortSignal): Gate {
   return async (target) => (await limiter.acquire(target, { signal })).release;
 }
 
-/** What senders do that have no limiter: a number of workers for each binding and domain. */
+/** What a sender does that has no limiter: a number of workers for each binding and domain. */
 export function unlimited(workers: number): Gate {
-  const lanes = new Map<string, Promise<void>>();
-  let turn = 0;
+  const routes = new Map<string, { idle: number; readonly waiting: (() => void)[] }>();
   return async ({ binding, domain }) => {
-    const lane = `${binding} ${domain} ${turn++ % workers}`;
-    const before = lanes.get(lane);
-    let release = () => {};
-    lanes.set(lane, new Promise((resolve) => (release = resolve)));
-    await before;
-    return release;
+    const key = `${binding} ${domain}`;
+    const route = routes.get(key) ?? { idle: workers, waiting: [] };
+    routes.set(key, route);
+    if (route.idle > 0) route.idle--;
+    else await new Promise<void>((go) => route.waiting.push(go));
+    return () => {
+      const next = route.waiting.shift();
+      if (next) next();
+      else route.idle++;
+    };
   };
 }
 

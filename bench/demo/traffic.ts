@@ -30,16 +30,21 @@ interface Flow {
 
 /** Very unequal, as mail is: four domains get most of it, thirty get little, and get it while the four are busy. */
 const flows: readonly Flow[] = [
-  { domain: "gmail.com", messages: 2400, perConnection: 20, within: 500 },
-  { domain: "yahoo.com", messages: 1200, perConnection: 20, within: 500 },
-  { domain: "orange.fr", messages: 400, perConnection: 20, within: 500 },
-  { domain: "wanadoo.fr", messages: 260, perConnection: 20, within: 500 },
-  ...shopDomains.map((domain) => ({ domain, messages: 70, perConnection: 10, within: 500 })),
-  ...smallDomains.map((domain, i) => ({ domain, messages: Math.ceil(60 / (i + 1)), perConnection: 2, within: 5000 })),
+  { domain: "gmail.com", messages: 1600, perConnection: 20, within: 500 },
+  { domain: "yahoo.com", messages: 900, perConnection: 20, within: 500 },
+  { domain: "orange.fr", messages: 320, perConnection: 10, within: 500 },
+  { domain: "wanadoo.fr", messages: 180, perConnection: 10, within: 500 },
+  ...shopDomains.map((domain) => ({ domain, messages: 60, perConnection: 10, within: 500 })),
+  ...smallDomains.map((domain, i) => ({ domain, messages: Math.ceil(60 / (i + 1)), perConnection: 2, within: 3000 })),
 ];
+
+export function countMessages(batches: readonly Batch[]): number {
+  return batches.reduce((sum, { messages }) => sum + messages, 0);
+}
 
 /** All batches in the order they arrive. `scale` makes more or less of them. */
 export function makeTraffic(scale: number): Batch[] {
+  if (!(scale > 0)) throw new RangeError("The scale must be a number above 0");
   const random = seededRandom(20);
   const names = [...sources.keys()];
   // Two thirds of the mail leaves from the bulk bindings.

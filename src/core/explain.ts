@@ -3,71 +3,77 @@
 import { placeOf } from "../errors.js";
 import { DEFAULT } from "../policy/policy.js";
 import type { CounterState, ExplainedLimit, Explanation, Snapshot, Target } from "../types.js";
-import type { Counter, Counters, Plan } from "./counters.js";
-import { type Claim, lookedAt, reserveOf, type Scopes } from "./resolve.js";
+import type { Counters, Verdict } from "./counters.js";
+import type { Counter } from "./plan.js";
+import { type Claim, lookedAt, reserveOf, resolve, type Scopes } from "./resolve.js";
 import type { NormalTarget } from "./target.js";
 
-/** The state of one counter. `oldest` is when the oldest request that it holds up began to wait. */
+/** The state of one counter. `oldest` is when the oldest request that claims it began to wait. */
 export function stateOf(counter: Counter, oldest: number | undefined, now: number): CounterState {
-  const full = counter.inUse >= counter.limit;
+  const full = counter.inUse >= counter.open;
   return {
     key: counter.key,
     limit: counter.limit,
     inUse: counter.inUse,
     waiting: full ? counter.wanted : 0,
-    oldestWait: full && oldest !== undefined ? Math.round(now - oldest) : 0,
+    oldestWait: full && oldest !== undefined ? Math.max(0, Math.round(now - oldest)) : 0,
   };
 }
 
 /** When the oldest waiting request that claims a counter began to wait, by counter. */
 export function oldestWaits(counters: Counters): Map<Counter, number> {
   const oldest = new Map<Counter, number>();
-  for (const plan of counters.waitingPlans.values()) {
+  for (const plan of counters.line.plans) {
     const since = plan.queue.first?.since ?? Number.POSITIVE_INFINITY;
     for (const counter of plan.counters) oldest.set(counter, Math.min(since, oldest.get(counter) ?? since));
   }
   return oldest;
 }
 
-/** The limits of a plan, with their counts and where they come from. `only` leaves others out. */
-export function explainLimits(
-  plan: Plan,
+/**
+ * The limits that apply to a target, with their counts and where they come from. Resolved afresh: a plan in the table
+ * has its counters and nothing else. `only` picks some of them by key.
+ */
+export function explainLimits(scopes: Scopes, counters: Counters, now: number, only?: ReadonlySet<string>): ExplainedLimit[] {
+  const oldest = counters.line.length === 0 ? undefined : oldestWaits(counters);
+  return resolve(scopes)
+    .filter(({ limit, key }) => limit !== Number.POSITIVE_INFINITY && (only === undefined || only.has(key)))
+    .map((claim) => explainClaim(claim, scopes, counters.get(claim.key), oldest, now));
+}
+
+function explainClaim(
+  claim: Claim,
   scopes: Scopes,
-  counters: Counters,
+  counter: Counter | undefined,
+  oldest: Map<Counter, number> | undefined,
   now: number,
-  only: (counter: Counter) => boolean = () => true,
-): ExplainedLimit[] {
-  const current = counters.countersOf(plan);
-  const oldest = counters.waiting === 0 ? undefined : oldestWaits(counters);
-  return plan.claims.flatMap((claim, index) => {
-    const counter = current[index];
-    if (counter === undefined || claim.limit === Number.POSITIVE_INFINITY || !only(counter)) return [];
-    const setting = claim.scope?.settings.get(claim.option);
-    return {
-      ...stateOf(counter, oldest?.get(counter), now),
-      option: claim.option,
-      counts: countsInWords(claim, scopes.target),
-      reach: claim.option.startsWith("cluster_") ? "cluster" : "process",
-      setAt:
-        claim.scope === undefined || setting === undefined
-          ? undefined
-          : { scope: claim.scope.path, source: setting.source, line: setting.line, column: setting.column },
-      lookedAt: lookedAt(claim, scopes),
-    };
-  });
+): ExplainedLimit {
+  const { key, limit, option, scope } = claim;
+  const setting = scope?.settings.get(option);
+  const state = counter === undefined ? { key, limit, inUse: 0, waiting: 0, oldestWait: 0 } : stateOf(counter, oldest?.get(counter), now);
+  return {
+    ...state,
+    option,
+    counts: countsInWords(claim, scopes.target),
+    reach: option.startsWith("cluster_") ? "cluster" : "process",
+    setAt:
+      scope === undefined || setting === undefined
+        ? undefined
+        : { scope: scope.path, source: setting.source, line: setting.line, column: setting.column },
+    lookedAt: lookedAt(claim, scopes),
+  };
 }
 
 /** Everything about one target. */
-export function explain(target: Target, plan: Plan, scopes: Scopes, counters: Counters, now: number): Explanation {
-  const verdict = counters.verdict(plan);
-  const limits = explainLimits(plan, scopes, counters, now);
+export function explain(target: Target, verdict: Verdict, scopes: Scopes, counters: Counters, now: number): Explanation {
+  const limits = explainLimits(scopes, counters, now);
   const reserve = { inUse: counters.reserveInUse, limit: reserveOf(scopes.policy) };
-  const lifted = new Set(plan.claims.filter(({ limit, ceiling }) => ceiling > limit).map(({ key }) => key));
   const explanation: Explanation = {
     target,
     verdict,
     limits,
-    toString: () => explanationText(scopes.target, verdict, limits, (limit) => (lifted.has(limit.key) ? reserve : undefined)),
+    toString: () =>
+      explanationText(scopes.target, verdict, limits, ({ key }) => ((counters.get(key)?.ceiling ?? 0) > 0 ? reserve : undefined)),
   };
   // What can be computed from the rest is not data.
   return Object.defineProperty(explanation, "toString", { enumerable: false });

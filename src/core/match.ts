@@ -7,11 +7,13 @@ const NONE: readonly Scope[] = [];
 
 /** Remembers the matches of the names seen last; patterns are the only part of a look-up that costs. */
 export class Matcher {
-  readonly #matches: LRUCache<string, Map<Names, readonly Scope[]>>;
+  readonly #size: number;
+  /** Made when the first pattern is asked: a policy without patterns needs no memory for it. */
+  #matches: LRUCache<string, Map<Names, readonly Scope[]>> | undefined;
 
   /** @param size most names remembered */
   constructor(size: number) {
-    this.#matches = new LRUCache({ max: size });
+    this.#size = size;
   }
 
   /** The stanzas a normal name falls into, most specific first. */
@@ -23,6 +25,7 @@ export class Matcher {
   }
 
   #patterns(names: Names, name: string): readonly Scope[] {
+    this.#matches ??= new LRUCache({ max: this.#size });
     let known = this.#matches.get(name);
     if (known === undefined) {
       known = new Map();

@@ -26,6 +26,8 @@ export interface Claim {
   /** Names the counter. Equal keys have equal limits: whatever a limit depends on is in its key. */
   readonly key: string;
   readonly counts: Counts | "scope";
+  /** The place its limit comes from, as it stands in the key. */
+  readonly origin: string;
   /** Where the limit was written; undefined for the built-in default. */
   readonly scope: Scope | undefined;
   /** The steps that were asked for it, most specific first. */
@@ -143,8 +145,9 @@ function byValue(look: Look, found: Found | undefined, replaced: boolean, reserv
     option: look.option,
     limit,
     ceiling: ceiling(limit, look.reserve, reserve),
-    key: [look.option, ...counted(counts, target), "@", origin].join(" "),
+    key: keyOfValue(look.option, counts, target, origin),
     counts,
+    origin,
     scope: replaced ? undefined : found?.scope,
     steps: look.order,
   };
@@ -158,6 +161,7 @@ function byReference({ option, reserve: lifts }: Reference, { scope, setting, st
     ceiling: ceiling(setting.limit, lifted, reserve),
     key: `${option} @ ${scope.path}`,
     counts: "scope",
+    origin: scope.path,
     scope,
     steps: [step],
   };
@@ -168,10 +172,16 @@ function ceiling(limit: number, lifted: boolean | undefined, reserve: number): n
   return lifted && limit > 0 ? limit + reserve : limit;
 }
 
-function counted(counts: Counts, { binding, domain, host }: NormalTarget): readonly string[] {
-  if (counts === "server") return [];
-  if (counts === "binding") return [binding];
-  return [binding, counts === "binding-host" ? (host ?? "") : domain];
+function keyOfValue(option: LimitOption, counts: Counts, { binding, domain, host }: NormalTarget, origin: string): string {
+  if (counts === "server") return `${option} @ ${origin}`;
+  if (counts === "binding") return `${option} ${binding} @ ${origin}`;
+  return `${option} ${binding} ${counts === "binding-host" ? host : domain} @ ${origin}`;
+}
+
+/** The claim of another target of the same binding and group, if both fall into no stanza of a domain or a host. */
+export function forName(claim: Claim, target: NormalTarget): Claim {
+  if (claim.counts !== "binding-domain") return claim;
+  return { ...claim, key: keyOfValue(claim.option, claim.counts, target, claim.origin) };
 }
 
 /** Every scope that was asked for a claim's limit, most specific first, and what it said. */

@@ -55,11 +55,6 @@ export function describeTarget({ binding, domain }: NormalTarget): string {
   return `${domain} via ${binding}`;
 }
 
-/** Equal for equal targets. None of the names can hold a space. */
-export function keyOf({ binding, group, domain, host }: NormalTarget): string {
-  return host === undefined ? `${group} ${binding} ${domain}` : `${group} ${binding} ${domain} ${host}`;
-}
-
 /** The same target under another policy, whose word on the group counts before that of the caller. */
 export function regroup(target: NormalTarget, given: unknown, policy: PolicyData): NormalTarget {
   const group = policy.groupOf.get(target.binding) ?? (typeof given === "string" ? given : DEFAULT);

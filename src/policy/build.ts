@@ -66,17 +66,17 @@ export class PolicyBuilder {
       const meant = closest(kind, STANZAS.keys(), nearMiss);
       return meant === undefined ? undefined : newScope(meant as ScopeKind, name ?? "", within);
     }
-    const stray = newScope(kind, name ?? "", within);
+    const stray = (): Scope => newScope(kind, name ?? "", within);
     if (!validIn.includes(within.kind)) {
       this.issue(spot, "wrong-scope", `\`${kind}\` stanza in ${inWords(within.kind)}`, `valid in ${places(validIn)}`);
-      return stray;
+      return stray();
     }
     if (name === undefined) {
       this.issue(spot, "bad-name", `\`${kind}\` stanza without a name`, `write \`${kind} "name" { … }\``);
-      return stray;
+      return stray();
     }
     const isName = kind === "domain" || kind === "host";
-    return (isName ? this.#names(within, kind, name, nameSpot) : this.#identity(within, kind, name, nameSpot)) ?? stray;
+    return (isName ? this.#names(within, kind, name, nameSpot) : this.#identity(within, kind, name, nameSpot)) ?? stray();
   }
 
   #names(within: Scope, kind: "domain" | "host", name: string, spot: Spot): Scope | undefined {

@@ -58,8 +58,14 @@ export const DEFAULT = "default";
 
 const GLOBAL_PATH = "global";
 
+// A policy can have ten thousand domains: what a scope of its kind cannot hold, it does not carry.
+const NO_SCOPES: Map<string, Scope> = new Map();
+const NO_NAMES: Names = { literals: NO_SCOPES, patterns: NO_SCOPES };
+
 /** A scope without limits. */
 export function newScope(kind: ScopeKind, name: string, within: Scope | undefined, pattern?: Pattern): Scope {
+  const isContainer = kind !== "domain" && kind !== "host";
+  const names = (): Names => (isContainer ? { literals: new Map(), patterns: new Map() } : NO_NAMES);
   return {
     kind,
     name,
@@ -67,10 +73,10 @@ export function newScope(kind: ScopeKind, name: string, within: Scope | undefine
     within,
     pattern,
     settings: new Map(),
-    groups: new Map(),
-    bindings: new Map(),
-    domains: { literals: new Map(), patterns: new Map() },
-    hosts: { literals: new Map(), patterns: new Map() },
+    groups: kind === "global" ? new Map() : NO_SCOPES,
+    bindings: isContainer && kind !== "binding" ? new Map() : NO_SCOPES,
+    domains: names(),
+    hosts: names(),
   };
 }
 

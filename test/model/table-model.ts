@@ -26,15 +26,14 @@ export type Admission = "go" | "reserve";
 export interface Asked {
   readonly target: Target;
   readonly since: Milliseconds;
-  /** What the observer said of the grant, once it said it. */
-  told: Admission | undefined;
   /** Times a slot it needs was given back and it did not get to go. */
   passed: number;
 }
 
 export interface Holding {
   readonly asked: Asked;
-  readonly how: Admission;
+  /** "either": both are legal, as the order in which several went at once is not fixed. */
+  how: Admission | "either";
   readonly since: Milliseconds;
 }
 
@@ -67,10 +66,10 @@ function fail(law: string, what: string): never {
   throw new Error(`${law}: ${what}`);
 }
 
-function within(what: string, actual: number, { least, most }: Range): void {
-  if (!(actual >= least && actual <= most)) {
-    fail("Counts are exact", `${what} is ${String(actual)}, not ${least === most ? "" : `${String(least)} to `}${String(most)}`);
-  }
+function within(actual: number, { least, most }: Range, ...what: readonly string[]): void {
+  if (actual >= least && actual <= most) return;
+  const expected = least === most ? String(least) : `${String(least)} to ${String(most)}`;
+  fail("Counts are exact", `${what.join(" ")} is ${String(actual)}, not ${expected}`);
 }
 
 /** What is open: how much of each counter, and which (binding, domain). */
@@ -98,6 +97,8 @@ export class TableModel {
   /** Another policy from now on; the library's keys are learned anew. */
   change(rules: Rules): void {
     this.rules = rules;
+    // Whether a lease admitted under another policy is the reserve's under this one is not said.
+    for (const holding of this.held) holding.how = "either";
     this.#counterOf.clear();
     this.#keyOf.clear();
     this.#claims = new WeakMap();
@@ -137,11 +138,19 @@ export class TableModel {
     });
   }
 
+  /**
+   * The claims of `target` that are full, lifted for it by the reserve or not. Whether a ceiling that the reserve would
+   * lift "holds up" a request which another limit blocks is not said; between `blockers` and this, all is right.
+   */
+  full(target: Target, also: readonly Target[] = []): readonly Claim[] {
+    const open = this.#count(also);
+    return this.claims(target).filter(({ counter, limit }) => (open.inUse.get(counter) ?? 0) >= limit);
+  }
+
   /** How `target` could go now; undefined: it could not. */
   admission(target: Target, also: readonly Target[] = []): Admission | undefined {
     if (this.blockers(target, also).length > 0) return undefined;
-    const open = this.#count(also);
-    return this.claims(target).every(({ counter, limit }) => (open.inUse.get(counter) ?? 0) < limit) ? "go" : "reserve";
+    return this.full(target, also).length === 0 ? "go" : "reserve";
   }
 
   /** Others who may by now keep single slots that come free. */
@@ -164,7 +173,7 @@ export class TableModel {
   }
 
   arrive(target: Target, now: Milliseconds): Asked {
-    const asked: Asked = { target, since: now, told: undefined, passed: 0 };
+    const asked: Asked = { target, since: now, passed: 0 };
     this.waiting.push(asked);
     return asked;
   }
@@ -189,17 +198,39 @@ export class TableModel {
   }
 
   /**
-   * These were admitted. Throws if there is no order in which each was the first of its queue, had room in all of its
-   * counters, and went in the way the observer was told.
+   * These were admitted. Throws if there is no order in which each was the first of its queue and had room in all of
+   * its counters.
    * @param ghost a request that was aborted in the same tick: it may have been handed its slots and have returned them
    */
   settle(admitted: readonly Asked[], now: Milliseconds, ghost?: Asked): void {
-    if (this.#place(new Set(admitted), now, ghost, [])) return;
-    const wanted = admitted.map(({ target, told }) => `${queueOf(target)} (${told ?? "not told"})`).join(", ");
-    fail("Never over, all or nothing, first come first served", `there is no legal order to admit ${wanted}`);
+    const held = [...this.held];
+    const waiting = [...this.waiting];
+    const place = (forced?: { asked: Asked; how: Admission }): boolean => {
+      this.held.splice(0, Infinity, ...held);
+      this.waiting.splice(0, Infinity, ...waiting);
+      this.#open = undefined;
+      return this.#place(new Set(admitted), now, ghost, [], forced);
+    };
+    const either = new Set<Asked>();
+    if (this.rules.reserve > 0 && admitted.length + (ghost === undefined ? 0 : 1) > 1) {
+      for (const asked of admitted) {
+        if (place({ asked, how: "go" }) && place({ asked, how: "reserve" })) either.add(asked);
+      }
+    }
+    if (!place()) {
+      const wanted = admitted.map(({ target }) => queueOf(target)).join(", ");
+      fail("Never over, all or nothing, first come first served", `there is no legal order to admit ${wanted}`);
+    }
+    for (const holding of this.held) if (either.has(holding.asked)) holding.how = "either";
   }
 
-  #place(left: Set<Asked>, now: Milliseconds, ghost: Asked | undefined, haunting: readonly Target[]): boolean {
+  #place(
+    left: Set<Asked>,
+    now: Milliseconds,
+    ghost: Asked | undefined,
+    haunting: readonly Target[],
+    forced?: { readonly asked: Asked; readonly how: Admission },
+  ): boolean {
     if (left.size === 0) {
       if (ghost !== undefined && this.waiting.includes(ghost)) this.leave(ghost);
       return true;
@@ -210,14 +241,14 @@ export class TableModel {
       const at = this.waiting.indexOf(asked);
       if (asked === ghost) {
         this.waiting.splice(at, 1);
-        if (this.#place(left, now, undefined, [asked.target])) return true;
+        if (this.#place(left, now, undefined, [asked.target], forced)) return true;
         this.waiting.splice(at, 0, asked);
-      } else if (left.has(asked) && (asked.told ?? how) === how) {
+      } else if (left.has(asked) && (forced?.asked !== asked || forced.how === how)) {
         this.waiting.splice(at, 1);
         this.held.push({ asked, how, since: now });
         this.#open = undefined;
         left.delete(asked);
-        if (this.#place(left, now, ghost, haunting)) return true;
+        if (this.#place(left, now, ghost, haunting, forced)) return true;
         left.add(asked);
         this.held.pop();
         this.#open = undefined;
@@ -225,11 +256,11 @@ export class TableModel {
       }
     }
     // The ghost gives back what it had, or leaves without having had anything.
-    if (haunting.length > 0) return this.#place(left, now, undefined, []);
+    if (haunting.length > 0) return this.#place(left, now, undefined, [], forced);
     if (ghost === undefined) return false;
     const at = this.waiting.indexOf(ghost);
     this.waiting.splice(at, 1);
-    if (this.#place(left, now, undefined, [])) return true;
+    if (this.#place(left, now, undefined, [], forced)) return true;
     this.waiting.splice(at, 0, ghost);
     return false;
   }
@@ -247,18 +278,16 @@ export class TableModel {
     const { target } = explanation;
     const claims = this.claims(target);
     const limits = explanation.limits.filter(({ limit }) => Number.isFinite(limit) && limit >= 0);
-    const lines = limits.map(({ option, setAt, limit }) => `${option} = ${String(limit)} at ${place(setAt?.line)}`);
-    const expected = claims.map(({ option, line, limit }) => `${option} = ${String(limit)} at ${place(line)}`);
-    if (JSON.stringify(lines.toSorted()) !== JSON.stringify(expected.toSorted())) {
-      fail("Claims", `${queueOf(target)} has ${lines.join(", ")}; not ${expected.join(", ")}`);
-    }
     const bounds = this.#bounds(now);
+    const claimed = new Set<Claim>();
     for (const { option, setAt, key, ...counts } of limits) {
       const claim = claims.find((other) => other.option === option && other.line === setAt?.line);
-      if (claim === undefined) return fail("Claims", `${queueOf(target)} has no ${option}`);
+      if (claim === undefined || claimed.has(claim)) fail("Claims", `${list(limits)}; not ${list(claims)}`);
+      claimed.add(claim);
       this.#learn(key, claim.counter);
-      this.#compare(`explain: ${key}`, counts, bounds(claim));
+      this.#compare(counts, bounds(claim), "explain()", key);
     }
+    if (claimed.size < claims.length) fail("Claims", `${list(limits)}; not ${list(claims)}`);
     const queued = this.waiting.some((asked) => queueOf(asked.target) === queueOf(target));
     const verdicts = queued
       ? ["wait"]
@@ -270,11 +299,12 @@ export class TableModel {
   }
 
   checkSnapshot(snapshot: Snapshot, now: Milliseconds): void {
-    within("snapshot().leases", snapshot.leases, exactly(this.held.length));
-    within("snapshot().waiting", snapshot.waiting, exactly(this.waiting.length));
-    within("snapshot().reserve.limit", snapshot.reserve.limit, exactly(this.rules.reserve));
-    const reserved = this.held.filter(({ how }) => how === "reserve").length;
-    within("snapshot().reserve.inUse", snapshot.reserve.inUse, exactly(reserved));
+    within(snapshot.leases, exactly(this.held.length), "snapshot().leases");
+    within(snapshot.waiting, exactly(this.waiting.length), "snapshot().waiting");
+    within(snapshot.reserve.limit, exactly(this.rules.reserve), "snapshot().reserve.limit");
+    const least = this.held.filter(({ how }) => how === "reserve").length;
+    const most = this.held.filter(({ how }) => how !== "go").length;
+    within(snapshot.reserve.inUse, { least, most }, "snapshot().reserve.inUse");
 
     const claims = new Map<string, Claim>();
     for (const { target } of [...this.held.map(({ asked }) => asked), ...this.waiting]) {
@@ -286,14 +316,15 @@ export class TableModel {
       if (!Number.isFinite(counts.limit) || counts.limit < 0) continue;
       const counter = this.#counterOf.get(key);
       const claim = counter === undefined ? undefined : claims.get(counter);
-      if (claim === undefined) return fail("Counters vanish", `${key} exists, and nobody holds it or waits on it`);
+      if (claim === undefined) fail("Counters vanish", `${key} exists, and nobody holds it or waits on it`);
       if (listed.has(claim.counter)) fail("snapshot", `${key} is listed twice`);
       listed.add(claim.counter);
-      this.#compare(`snapshot: ${key}`, counts, bounds(claim));
+      this.#compare(counts, bounds(claim), "snapshot()", key);
     }
     for (const claim of claims.values()) {
       const { inUse, waiting } = bounds(claim);
-      if (inUse.least + waiting.least > 0 && !listed.has(claim.counter)) fail("snapshot", `${claim.counter} is missing`);
+      if (inUse.least + waiting.least > 0 && !listed.has(claim.counter))
+        fail("snapshot", `${claim.counter} is missing`);
     }
   }
 
@@ -330,23 +361,23 @@ export class TableModel {
   }
 
   #compare(
-    what: string,
     actual: { limit: number; inUse: number; waiting: number; oldestWait: Milliseconds },
     expected: CounterBounds,
+    ...what: readonly string[]
   ): void {
-    within(`${what}: limit`, actual.limit, exactly(expected.limit));
-    within(`${what}: inUse`, actual.inUse, expected.inUse);
-    within(`${what}: waiting`, actual.waiting, expected.waiting);
-    within(`${what}: oldestWait`, actual.oldestWait, expected.oldestWait);
+    within(actual.limit, exactly(expected.limit), ...what, "limit");
+    within(actual.inUse, expected.inUse, ...what, "inUse");
+    within(actual.waiting, expected.waiting, ...what, "waiting");
+    within(actual.oldestWait, expected.oldestWait, ...what, "oldestWait");
   }
 
-  /** What may be read on each counter; every range is one number as long as the model is `exact`. */
+  /** What may be read on each counter. As long as the model is `exact`, `full` alone makes a range of more than one. */
   #bounds(now: Milliseconds): (claim: Claim) => CounterBounds {
     const open = this.#count([]);
     const keepers = this.keepers();
     const waiting = this.waiting.map((asked) => {
       const counters = (claims: readonly Claim[]): Set<string> => new Set(claims.map(({ counter }) => counter));
-      const maybe = counters(this.blockers(asked.target, keepers.length === 0 ? [] : this.keepers(asked)));
+      const maybe = counters(this.full(asked.target, keepers.length === 0 ? [] : this.keepers(asked)));
       // A slot a request keeps does not hold that request up.
       const surely = asked.passed < PATIENCE ? counters(this.blockers(asked.target)) : new Set<string>();
       return { waited: now - asked.since, surely, maybe };
@@ -373,6 +404,6 @@ function exactly(value: number): Range {
   return { least: value, most: value };
 }
 
-function place(line: number | undefined): string {
-  return line === undefined ? "default" : `line ${String(line)}`;
+function list(limits: readonly Pick<Claim, "option" | "limit">[]): string {
+  return limits.map(({ option, limit }) => `${option} = ${String(limit)}`).join(", ");
 }

@@ -38,7 +38,14 @@ const domainPatterns = [
   "/com$/",
   "/proto|constructor/",
 ];
-const literalHosts = ["mx1.example.com", "mx1.example.com", "mx2.example.com", "mx.orange.fr", "orange.fr", "constructor"];
+const literalHosts = [
+  "mx1.example.com",
+  "mx1.example.com",
+  "mx2.example.com",
+  "mx.orange.fr",
+  "orange.fr",
+  "constructor",
+];
 const hostPatterns = ["/^mx/", "/example/", "/fr$/", "/Mx[12]/"];
 // Some more often than others, so that stanzas and targets meet.
 const bindings = ["a", "a", "a", "a", "b", "b", "default", "A", "constructor"];

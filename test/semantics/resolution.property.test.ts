@@ -1,5 +1,5 @@
 // Resolution against a naive resolver written separately from the rules (test/model/naive-resolver.ts), on random policies
-// and targets. FUZZ_RUNS sets the number of runs (default 2000; slower properties run a fixed share of it); a failure prints
+// and targets. FUZZ_RUNS sets the number of runs (default 2000), of which each property gets a fixed share; a failure prints
 // fast-check's seed and path, to be given to fc.assert to see it again.
 /* oxlint-disable vitest/expect-expect, vitest/no-conditional-expect -- fc.assert asserts; what is expected depends on what was drawn */
 import fc from "fast-check";
@@ -20,6 +20,9 @@ import { policyArbitrary, printed, styleArbitrary, targetArbitrary } from "./dra
 const fuzzRuns = Number(process.env["FUZZ_RUNS"] ?? 2000);
 const runs = (share: number) => ({ numRuns: Math.max(1, Math.round(fuzzRuns * share)) });
 const timeout = 30_000 + fuzzRuns * 100;
+
+/** With a cache far smaller than the names drawn: forgetting must change no answer, and a small one is made faster. */
+const limiterOf = (policy: Policy) => createLimiter(policy, { matchCacheSize: 4 });
 
 const targets = fc.array(targetArbitrary(), { minLength: 1, maxLength: 6 });
 
@@ -67,7 +70,7 @@ describe("explain", () => {
   test("lists the limits that the naive resolver finds, and refuses the targets it refuses", { timeout }, () => {
     fc.assert(
       fc.property(policyArbitrary(), targets, (input, drawn) => {
-        const limiter = createLimiter(definePolicy(input));
+        const limiter = limiterOf(definePolicy(input));
         for (const target of drawn) {
           const expected = expectedLimits(input, target);
           if (expected === undefined) {
@@ -78,11 +81,12 @@ describe("explain", () => {
           const explanation = limiter.explain(target);
           expect(rowsOf(explanation)).toEqual(naiveRows(expected));
           expect(explanation.verdict).toBe(naiveVerdict(input, [], target));
-          for (const limit of explanation.limits) {
-            expect(limit).toMatchObject({ inUse: 0, waiting: 0, oldestWait: 0 });
-            if (limit.setAt === undefined || limit.option === "server_reserve_outbound_connections") continue;
-            expect(limit.lookedAt).toContainEqual({ scope: limit.setAt.scope, limit: limit.limit });
-          }
+          // Nobody holds or waits; and of those looked at, one is where the limit was set.
+          const odd = explanation.limits.filter(({ inUse, waiting, oldestWait, setAt, lookedAt, limit }) => {
+            const found = setAt === undefined || lookedAt.some((at) => at.scope === setAt.scope && at.limit === limit);
+            return inUse + waiting + oldestWait !== 0 || !found;
+          });
+          expect(odd).toEqual([]);
         }
         // Asking leaves nothing behind.
         expect(limiter.snapshot()).toMatchObject({ leases: 0, waiting: 0, counters: [] });
@@ -94,7 +98,7 @@ describe("explain", () => {
   test("gives equal keys exactly to those that share a counter, and equal keys have equal limits", { timeout }, () => {
     fc.assert(
       fc.property(policyArbitrary(), targets, (input, drawn) => {
-        const limiter = createLimiter(definePolicy(input));
+        const limiter = limiterOf(definePolicy(input));
         const known = drawn.flatMap((target) => {
           const expected = expectedLimits(input, target);
           return expected ? [{ target, pairs: paired(limiter.explain(target), expected) }] : [];
@@ -103,13 +107,16 @@ describe("explain", () => {
           for (const other of known) {
             // The rules count "per (binding, domain)" and do not say whether a binding the policy never mentions is one
             // binding when callers put it into two groups. Either will do, as long as equal keys have equal limits.
-            const [left, right] = [resolvedBinding(input, one.target), resolvedBinding(input, other.target)];
-            const open = left.binding === right.binding && left.group !== right.group;
+            const [mineAt, theirsAt] = [resolvedBinding(input, one.target), resolvedBinding(input, other.target)];
+            const open = mineAt.binding === theirsAt.binding && mineAt.group !== theirsAt.group;
             for (const mine of one.pairs) {
               for (const theirs of other.pairs) {
                 const shares = mine.naive.counter === theirs.naive.counter;
-                if (!open || shares) expect([mine, theirs, mine.key === theirs.key]).toEqual([mine, theirs, shares]);
-                if (mine.key === theirs.key) expect(mine.naive.limit).toBe(theirs.naive.limit);
+                const sameKey = mine.key === theirs.key;
+                const right = sameKey === shares || (open && !shares);
+                if (!right || (sameKey && mine.naive.limit !== theirs.naive.limit)) {
+                  expect.fail(`sameKey ${sameKey}, shares ${shares}: ${JSON.stringify([mine, theirs], null, 1)}`);
+                }
               }
             }
           }
@@ -121,10 +128,10 @@ describe("explain", () => {
 });
 
 describe("parsePolicy and definePolicy", () => {
-  /** Everything explain() says but where in the text it was. */
+  /** Everything explain() says but where in the text it was; and the reserve. */
   const answers = (policy: Policy, drawn: readonly Target[]) => {
-    const limiter = createLimiter(policy);
-    return drawn.map((target) => {
+    const limiter = limiterOf(policy);
+    const explained = drawn.map((target) => {
       try {
         const { verdict, limits } = limiter.explain(target);
         return { verdict, limits: limits.map(({ setAt, ...limit }) => ({ ...limit, scope: setAt?.scope })) };
@@ -133,6 +140,7 @@ describe("parsePolicy and definePolicy", () => {
         return "TypeError";
       }
     });
+    return { explained, reserve: limiter.snapshot().reserve };
   };
 
   test("give equal policies for the same data, whichever way the text is written", { timeout }, () => {
@@ -154,10 +162,9 @@ describe("parsePolicy and definePolicy", () => {
           const again = parsePolicy(text);
           expect(String(again)).toBe(text);
           expect(answers(again, drawn)).toEqual(answers(policy, drawn));
-          expect(createLimiter(again).snapshot().reserve).toEqual(createLimiter(policy).snapshot().reserve);
         }
       }),
-      runs(0.5),
+      runs(0.4),
     );
   });
 
@@ -234,19 +241,19 @@ describe("tryAcquire", () => {
   test("admits exactly what counting by hand admits, the reserve included", { timeout }, () => {
     fc.assert(
       fc.property(policyArbitrary(tight), steps, (input, drawn) => {
-        const limiter = createLimiter(definePolicy(input));
+        const limiter = limiterOf(definePolicy(input));
         const held = play(limiter, input, drawn);
         expectCounts(limiter, input, held);
         expectNothing(limiter, held);
       }),
-      runs(0.25),
+      runs(0.5),
     );
   });
 
   test("goes on after update() as if the new policy had been there from the start", { timeout }, () => {
     fc.assert(
       fc.property(policyArbitrary(), steps, policyArbitrary(tight), targets, (before, drawn, after, asked) => {
-        const limiter = createLimiter(definePolicy(before));
+        const limiter = limiterOf(definePolicy(before));
         const held = play(limiter, before, drawn);
         limiter.update(definePolicy(after));
         expectCounts(limiter, after, held);
@@ -256,7 +263,7 @@ describe("tryAcquire", () => {
         }
         expectNothing(limiter, held);
       }),
-      runs(0.25),
+      runs(0.5),
     );
   });
 });

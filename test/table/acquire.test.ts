@@ -130,7 +130,9 @@ describe("acquire", () => {
     const waiting = watch(limiter.acquire(gmail, { timeout: 1000 }));
     await turn();
     expect(waiting.state).toBe("pending");
-    expect(limiter.snapshot()).toMatchObject({ leases: 0, waiting: 1, counters: [{ limit: 0, inUse: 0, waiting: 1 }] });
+    const { counters, ...totals } = limiter.snapshot();
+    expect(totals).toMatchObject({ leases: 0, waiting: 1 });
+    expect(counters.filter(({ waiting }) => waiting > 0)).toMatchObject([{ limit: 0, inUse: 0, waiting: 1 }]);
     clock.advance(1000);
     await turn();
     expect(waiting.state).toBe("rejected");
@@ -156,7 +158,9 @@ describe("tryAcquire", () => {
   });
 
   it("takes none of its slots when one of its limits is full", () => {
-    const { limiter } = open('server_max_outbound_connections = 9\ndomain "gmail.com" { scope_max_outbound_connections = 1 }');
+    const { limiter } = open(
+      'server_max_outbound_connections = 9\ndomain "gmail.com" { scope_max_outbound_connections = 1 }',
+    );
     limiter.tryAcquire({ binding: "other", domain: "gmail.com" });
     expect(limiter.tryAcquire(gmail)).toBeUndefined();
     const inUse = Object.fromEntries(limiter.explain(gmail).limits.map(({ option, inUse }) => [option, inUse]));
@@ -220,7 +224,12 @@ binding_group "bulk" {
     expect(error.waited).toBe(30_000);
     expect(error.target).toMatchObject(gmail);
     expect(error.blockedBy).toMatchObject([
-      { option: "max_outbound_connections", limit: 15, inUse: 15, setAt: { source: "limits.conf", line: 9, column: 5 } },
+      {
+        option: "max_outbound_connections",
+        limit: 15,
+        inUse: 15,
+        setAt: { source: "limits.conf", line: 9, column: 5 },
+      },
     ]);
     expect(error.message).toBe(
       "No connection slot for gmail.com via mta-1 within 30000 ms: max_outbound_connections is full (15 of 15 in use, set at limits.conf:9:5)",
@@ -461,7 +470,9 @@ describe("acquire with a signal", () => {
     setMaxListeners(10, controller.signal);
     const lease = take(limiter.tryAcquire(gmail));
     const waiting = Array.from({ length: 10_000 }, (_, i) =>
-      watch(limiter.acquire(i % 2 === 0 ? gmail : { ...gmail, host: `mx${String(i % 7)}` }, { signal: controller.signal })),
+      watch(
+        limiter.acquire(i % 2 === 0 ? gmail : { ...gmail, host: `mx${String(i % 7)}` }, { signal: controller.signal }),
+      ),
     );
     controller.abort("all of you");
     await turn();
@@ -516,7 +527,7 @@ describe("acquire with maxWaiting", () => {
 });
 
 describe("a malformed target", () => {
-  const malformed = [
+  const malformed: readonly (readonly [string, unknown])[] = [
     ["no object", undefined],
     ["null", null],
     ["no domain", {}],
@@ -527,11 +538,11 @@ describe("a malformed target", () => {
     ["a domain that is no string", { domain: 5 }],
     ["a binding that is no string", { binding: 5, domain: "a.example" }],
     ["a group other than the policy's", { binding: "mta-1", bindingGroup: "other", domain: "a.example" }],
-  ] as const;
+  ];
 
   it.each(malformed)("(%s) is a TypeError of every method, and nothing is counted", async (_, target) => {
     const { limiter } = open('binding_group "bulk" { binding "mta-1" { } }');
-    const wrong = target as unknown as Target;
+    const wrong = target as Target;
     const work = vi.fn();
     expect((await refusal(limiter.acquire(wrong))).error).toBeInstanceOf(TypeError);
     expect((await refusal(limiter.run(wrong, work))).error).toBeInstanceOf(TypeError);

@@ -163,8 +163,7 @@ const ceilings: fc.Arbitrary<World> = fc
   .map(({ limits, targets }) => {
     const text = new PolicyText();
     const scope = text.set("scope_max_outbound_connections", limits.scope);
-    const server =
-      limits.server === undefined ? undefined : text.set("server_max_outbound_connections", limits.server);
+    const server = limits.server === undefined ? undefined : text.set("server_max_outbound_connections", limits.server);
     if (limits.reserve !== undefined) text.set("server_reserve_outbound_connections", limits.reserve);
     const everyPair = text.set("max_outbound_connections", limits.everyPair);
     text.line('binding "a" {');
@@ -203,7 +202,9 @@ const ceilings: fc.Arbitrary<World> = fc
           // Without a server_max of its own, the global scope_max stands in for the built-in one.
           server === undefined ? [] : ceiling(server, "server"),
           // In binding › domain, scope_max stands in for the max that would be inherited.
-          binding === "a" && toGmail ? claim(pairAGmail, "scope a to gmail.com") : claim(ofPair, `pair ${binding} ${domain}`),
+          binding === "a" && toGmail
+            ? claim(pairAGmail, "scope a to gmail.com")
+            : claim(ofPair, `pair ${binding} ${domain}`),
           binding === "a" ? claim(bindingA, "binding a") : [],
           inGroupG(binding) && toGmail ? claim(groupGmail, "group g to gmail.com") : [],
           toGmail ? claim(gmail, "to gmail.com") : [],
@@ -272,5 +273,13 @@ export const world: fc.Arbitrary<World> = fc.oneof(crossed, ceilings, cluster);
 
 /** Several policies over the same targets, to change between. */
 export const changing: fc.Arbitrary<readonly [World, ...World[]]> = fc
-  .oneof(fc.tuple(crossed, crossed, crossed), fc.tuple(ceilings, ceilings, ceilings), fc.tuple(crossed, ceilings, cluster))
-  .map(([first, second, third]) => [first, { ...second, targets: first.targets }, { ...third, targets: first.targets }]);
+  .oneof(
+    fc.tuple(crossed, crossed, crossed),
+    fc.tuple(ceilings, ceilings, ceilings),
+    fc.tuple(crossed, ceilings, cluster),
+  )
+  .map(([first, second, third]) => [
+    first,
+    { ...second, targets: first.targets },
+    { ...third, targets: first.targets },
+  ]);
