@@ -70,7 +70,13 @@ export class AcquireTimeoutError extends LimiterError {
   readonly blockedBy: readonly ExplainedLimit[];
 
   /** @internal */
-  constructor(where: string, timeout: Milliseconds, target: Target, waited: Milliseconds, blockedBy: readonly ExplainedLimit[]) {
+  constructor(
+    where: string,
+    timeout: Milliseconds,
+    target: Target,
+    waited: Milliseconds,
+    blockedBy: readonly ExplainedLimit[],
+  ) {
     super(`No connection slot for ${where} within ${timeout} ms: ${describeBlockers(blockedBy)}`);
     this.target = target;
     this.waited = waited;
@@ -100,7 +106,9 @@ export class QueueFullError extends LimiterError {
 
   /** @internal */
   constructor(where: string, waiting: number) {
-    super(`Cannot wait for a connection slot for ${where}: ${waiting} requests already wait, as many as maxWaiting allows`);
+    super(
+      `Cannot wait for a connection slot for ${where}: ${waiting} requests already wait, as many as maxWaiting allows`,
+    );
     this.waiting = waiting;
   }
 }

@@ -9,7 +9,7 @@ import { type Plan, Waiter } from "./core/plan.js";
 import { Plans } from "./core/plans.js";
 import { reserveOf, type Scopes, scopesOf } from "./core/resolve.js";
 import { Roll } from "./core/roll.js";
-import { describeTarget, normalTarget, type NormalTarget, regroup } from "./core/target.js";
+import { describeTarget, type NormalTarget, normalTarget, regroup } from "./core/target.js";
 import { AcquireTimeoutError, LimiterClosedError, QueueFullError } from "./errors.js";
 import { HeldLease, type Lessor } from "./lease.js";
 import { dataOf, type PolicyData } from "./policy/policy.js";
@@ -65,7 +65,8 @@ function checkCount(name: string, value: unknown, least: number): void {
 
 function checkTimeout(timeout: unknown): Milliseconds {
   if (timeout === undefined) return Number.POSITIVE_INFINITY;
-  if (typeof timeout !== "number") throw new TypeError(`Option timeout must be a number of milliseconds, not ${typeof timeout}`);
+  if (typeof timeout !== "number")
+    throw new TypeError(`Option timeout must be a number of milliseconds, not ${typeof timeout}`);
   if (!(timeout >= 0)) throw new RangeError(`Option timeout must be 0 ms or more, not ${timeout}`);
   return timeout;
 }
@@ -188,7 +189,8 @@ class OutboundLimiter implements LocalLimiter, Lessor {
     if (lease !== undefined) return lease;
     const { counters } = this.#table;
     if (timeout === 0) throw this.#timedOut(plan, target, 0, 0);
-    if (counters.line.length >= this.#maxWaiting) throw new QueueFullError(describeTarget(plan.target), counters.line.length);
+    if (counters.line.length >= this.#maxWaiting)
+      throw new QueueFullError(describeTarget(plan.target), counters.line.length);
     const since = this.#now();
     return new Promise<Lease>((resolve, reject) => {
       this.#enqueue(new Request(plan, since, this.#requests++, target, resolve, reject), timeout, signal);

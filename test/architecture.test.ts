@@ -13,7 +13,7 @@ const ROOT = join(import.meta.dirname, "..");
 /** All lines, as `wc -l` counts them: what a reader has to scroll through. */
 const MOST_LINES_OF_A_FILE = 400;
 /** Lines that hold code; blank lines and comments are free, or documenting would be punished. */
-const MOST_CODE_IN_ALL = 2500;
+const MOST_CODE_IN_ALL = 2750;
 
 /** From low to high: a file imports from its own layer and the layers before it. */
 const LAYERS: readonly { readonly name: string; readonly holds: RegExp }[] = [
@@ -438,7 +438,7 @@ describe("problemsOf", () => {
     const most = (line: string) => line.repeat(MOST_LINES_OF_A_FILE - 1);
     const files = (text: string) =>
       Object.fromEntries(["a", "b", "c", "d", "e", "f", "g"].map((name) => [`src/core/${name}.ts`, text]));
-    expect(problemsWith(files(most("x(); // y\n")))).toEqual(["src: 2793 lines of code, more than 2500"]);
+    expect(problemsWith(files(most("x(); // y\n")))).toEqual(["src: 2793 lines of code, more than 2750"]);
     expect(problemsWith(files(most("// x();\n")))).toEqual([]);
     expect(problemsWith(files(`/*${most("x();\n")}*/`))).toEqual([]);
     expect(problemsWith(files(most(" \n")))).toEqual([]);

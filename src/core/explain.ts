@@ -34,7 +34,12 @@ export function oldestWaits(counters: Counters): Map<Counter, number> {
  * The limits that apply to a target, with their counts and where they come from. Resolved afresh: a plan in the table
  * has its counters and nothing else. `only` picks some of them by key.
  */
-export function explainLimits(scopes: Scopes, counters: Counters, now: number, only?: ReadonlySet<string>): ExplainedLimit[] {
+export function explainLimits(
+  scopes: Scopes,
+  counters: Counters,
+  now: number,
+  only?: ReadonlySet<string>,
+): ExplainedLimit[] {
   const oldest = counters.line.length === 0 ? undefined : oldestWaits(counters);
   return resolve(scopes)
     .filter(({ limit, key }) => limit !== Number.POSITIVE_INFINITY && (only === undefined || only.has(key)))
@@ -50,7 +55,10 @@ function explainClaim(
 ): ExplainedLimit {
   const { key, limit, option, scope } = claim;
   const setting = scope?.settings.get(option);
-  const state = counter === undefined ? { key, limit, inUse: 0, waiting: 0, oldestWait: 0 } : stateOf(counter, oldest?.get(counter), now);
+  const state =
+    counter === undefined
+      ? { key, limit, inUse: 0, waiting: 0, oldestWait: 0 }
+      : stateOf(counter, oldest?.get(counter), now);
   return {
     ...state,
     option,
@@ -59,13 +67,19 @@ function explainClaim(
     setAt:
       scope === undefined || setting === undefined
         ? undefined
-        : { scope: scope.path, source: setting.source, line: setting.line, column: setting.column },
+        : { scope: scope.path, source: setting.spot.source, line: setting.spot.line, column: setting.spot.column },
     lookedAt: lookedAt(claim, scopes),
   };
 }
 
 /** Everything about one target. */
-export function explain(target: Target, verdict: Verdict, scopes: Scopes, counters: Counters, now: number): Explanation {
+export function explain(
+  target: Target,
+  verdict: Verdict,
+  scopes: Scopes,
+  counters: Counters,
+  now: number,
+): Explanation {
   const limits = explainLimits(scopes, counters, now);
   const reserve = { inUse: counters.reserveInUse, limit: reserveOf(scopes.policy) };
   const explanation: Explanation = {
@@ -73,7 +87,9 @@ export function explain(target: Target, verdict: Verdict, scopes: Scopes, counte
     verdict,
     limits,
     toString: () =>
-      explanationText(scopes.target, verdict, limits, ({ key }) => ((counters.get(key)?.ceiling ?? 0) > 0 ? reserve : undefined)),
+      explanationText(scopes.target, verdict, limits, ({ key }) =>
+        (counters.get(key)?.ceiling ?? 0) > 0 ? reserve : undefined,
+      ),
   };
   // What can be computed from the rest is not data.
   return Object.defineProperty(explanation, "toString", { enumerable: false });
@@ -94,7 +110,11 @@ function countsInWords({ counts, scope }: Claim, { binding, domain, host }: Norm
   return inner ? `connections${to}` : "connections from this server";
 }
 
-const VERDICTS = { go: "would go at once", reserve: "would go at once, out of the reserve", wait: "would wait" } as const;
+const VERDICTS = {
+  go: "would go at once",
+  reserve: "would go at once, out of the reserve",
+  wait: "would wait",
+} as const;
 
 function explanationText(
   { binding, group, domain, host }: NormalTarget,

@@ -1,6 +1,6 @@
 // The waiting line: who goes next when a slot comes free, fairly, in bounded steps, and nobody for ever passed over.
 
-import { type Counter, firstFull, hold, isFullFor, isPastLimit, type Plan, Waiter, Waiting } from "./plan.js";
+import { type Counter, firstFull, hold, isFullFor, isPastLimit, type Plan, type Waiter, Waiting } from "./plan.js";
 
 /**
  * How it works. The requests of one target are a queue. A queue stands on the roll of *one* counter that is full for it.
@@ -91,7 +91,8 @@ export class Line<Request extends Waiter = Waiter> {
     for (const plan of this.#byPair.get(pair) ?? []) {
       const { parkedOn } = plan;
       // Only where it changes something: whoever is parked anew has lost its turn.
-      if (parkedOn !== undefined && parkedOn.ceiling > 0 && plan.roll === parkedOn.waiting?.parked) this.#park(plan, parkedOn);
+      if (parkedOn !== undefined && parkedOn.ceiling > 0 && plan.roll === parkedOn.waiting?.parked)
+        this.#park(plan, parkedOn);
     }
   }
 

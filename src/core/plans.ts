@@ -65,7 +65,8 @@ export class Plans {
   /** The plan of a target whose names are in their normal form as they were given, if it was seen before. */
   #seen(target: Target): Plan | undefined {
     const frame = this.#frames.get(target?.binding ?? DEFAULT);
-    if (frame === undefined || (target.bindingGroup !== undefined && target.bindingGroup !== frame.group)) return undefined;
+    if (frame === undefined || (target.bindingGroup !== undefined && target.bindingGroup !== frame.group))
+      return undefined;
     return find(frame, target.domain, target.host);
   }
 
@@ -100,12 +101,22 @@ export class Plans {
       });
     const nowhere: NormalTarget = { binding, group, domain: "", host: undefined };
     const plain = resolve(scopesOf(this.#policy, nowhere, this.#matcher));
-    return { binding, group, plans: new Map(), plain, domains: written(({ domains }) => domains), hosts: written(({ hosts }) => hosts) };
+    return {
+      binding,
+      group,
+      plans: new Map(),
+      plain,
+      domains: written(({ domains }) => domains),
+      hosts: written(({ hosts }) => hosts),
+    };
   }
 
   #add(frame: Frame, target: NormalTarget): Plan {
     const counters = this.#claims(frame, target).map((claim) => this.#counters.refer(claim));
-    const plan = new Plan(target, [...counters.filter(({ ceiling }) => ceiling === 0), ...counters.filter(({ ceiling }) => ceiling > 0)]);
+    const plan = new Plan(target, [
+      ...counters.filter(({ ceiling }) => ceiling === 0),
+      ...counters.filter(({ ceiling }) => ceiling > 0),
+    ]);
     const plans = frame.plans.get(target.domain);
     if (plans === undefined) frame.plans.set(target.domain, { last: plan, hosts: undefined });
     else {
@@ -120,8 +131,11 @@ export class Plans {
     const { domain, host } = target;
     const falls = (names: Names, name: string): boolean => this.#matcher.stanzas(names, name).length > 0;
     const isPlain =
-      !frame.domains.some((names) => falls(names, domain)) && (host === undefined || !frame.hosts.some((names) => falls(names, host)));
-    return isPlain ? frame.plain.map((claim) => forName(claim, target)) : resolve(scopesOf(this.#policy, target, this.#matcher));
+      !frame.domains.some((names) => falls(names, domain)) &&
+      (host === undefined || !frame.hosts.some((names) => falls(names, host)));
+    return isPlain
+      ? frame.plain.map((claim) => forName(claim, target))
+      : resolve(scopesOf(this.#policy, target, this.#matcher));
   }
 
   #makeRoom(): void {

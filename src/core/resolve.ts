@@ -2,16 +2,16 @@
 
 import {
   type Counts,
-  type Look,
   LOOKS,
+  type Look,
   MAX,
-  type Reference,
   REFERENCES,
   RESERVE,
-  sameStep,
+  type Reference,
   type Step,
+  sameStep,
 } from "../policy/options.js";
-import { type Names, pathOf, type PolicyData, type Scope, type Setting } from "../policy/policy.js";
+import { type Names, type PolicyData, pathOf, type Scope, type Setting } from "../policy/policy.js";
 import type { LimitOption } from "../types.js";
 import type { Matcher } from "./match.js";
 import type { NormalTarget } from "./target.js";
@@ -57,7 +57,8 @@ export function scopesOf(policy: PolicyData, target: NormalTarget, matcher: Matc
     group,
     global: root,
   };
-  const inside = (names: Names, name: string | undefined): readonly Scope[] => (name === undefined ? [] : matcher.stanzas(names, name));
+  const inside = (names: Names, name: string | undefined): readonly Scope[] =>
+    name === undefined ? [] : matcher.stanzas(names, name);
   return {
     policy,
     target,
@@ -137,7 +138,13 @@ function standsIn({ standIns }: Reference, found: readonly Found[], look: Look, 
   });
 }
 
-function byValue(look: Look, found: Found | undefined, replaced: boolean, reserve: number, target: NormalTarget): Claim {
+function byValue(
+  look: Look,
+  found: Found | undefined,
+  replaced: boolean,
+  reserve: number,
+  target: NormalTarget,
+): Claim {
   const counts = look.hostCounts && found?.step.at === "host" ? "binding-host" : look.counts;
   const limit = replaced ? Number.POSITIVE_INFINITY : (found?.setting.limit ?? look.fallback);
   const origin = replaced ? "not limited" : (found?.scope.path ?? "built-in default");
@@ -172,7 +179,12 @@ function ceiling(limit: number, lifted: boolean | undefined, reserve: number): n
   return lifted && limit > 0 ? limit + reserve : limit;
 }
 
-function keyOfValue(option: LimitOption, counts: Counts, { binding, domain, host }: NormalTarget, origin: string): string {
+function keyOfValue(
+  option: LimitOption,
+  counts: Counts,
+  { binding, domain, host }: NormalTarget,
+  origin: string,
+): string {
   if (counts === "server") return `${option} @ ${origin}`;
   if (counts === "binding") return `${option} ${binding} @ ${origin}`;
   return `${option} ${binding} ${counts === "binding-host" ? host : domain} @ ${origin}`;
@@ -185,7 +197,10 @@ export function forName(claim: Claim, target: NormalTarget): Claim {
 }
 
 /** Every scope that was asked for a claim's limit, most specific first, and what it said. */
-export function lookedAt({ option, steps }: Claim, scopes: Scopes): { readonly scope: string; readonly limit: number | undefined }[] {
+export function lookedAt(
+  { option, steps }: Claim,
+  scopes: Scopes,
+): { readonly scope: string; readonly limit: number | undefined }[] {
   return steps.flatMap((step) => {
     const written = scopes.at(step);
     const said = written.map((scope) => ({ scope: scope.path, limit: asWritten(scope.settings.get(option)?.limit) }));

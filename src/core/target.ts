@@ -18,12 +18,15 @@ export interface NormalTarget {
  * @throws {TypeError} malformed, or its group contradicts the policy
  */
 export function normalTarget(target: Target, policy: PolicyData): NormalTarget {
-  if (typeof target !== "object" || target === null) throw new TypeError(`A target must be an object, not ${shown(target)}`);
+  if (typeof target !== "object" || target === null)
+    throw new TypeError(`A target must be an object, not ${shown(target)}`);
   const binding = identity("binding", target.binding) ?? DEFAULT;
   const given = identity("bindingGroup", target.bindingGroup);
   const group = policy.groupOf.get(binding) ?? given ?? DEFAULT;
   if (given !== undefined && given !== group) {
-    throw new TypeError(`Target bindingGroup ${JSON.stringify(given)} contradicts the policy, which has binding ${JSON.stringify(binding)} in group ${JSON.stringify(group)}`);
+    throw new TypeError(
+      `Target bindingGroup ${JSON.stringify(given)} contradicts the policy, which has binding ${JSON.stringify(binding)} in group ${JSON.stringify(group)}`,
+    );
   }
   const domain = internetName("domain", target.domain);
   const host = target.host === undefined ? undefined : internetName("host", target.host);

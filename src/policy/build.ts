@@ -7,16 +7,19 @@ import { isLimitOption, OPTIONS, type ScopeKind, STANZAS, VALID_IN } from "./opt
 import { compilePattern, type PatternProblem } from "./pattern.js";
 import { DEFAULT, isGrouped, type Names, newPolicy, newScope, type Pattern, type Scope } from "./policy.js";
 import { printPolicy } from "./print.js";
-import type { Spot } from "./source.js";
+import { type Spot, sentence } from "./source.js";
 import { closest, hint, nearMiss } from "./suggest.js";
 
 /** More would not be read. */
 const MOST_ISSUES = 50;
+/** Mistakes are found a little out of order; with this many at hand the first ones are the first in the source. */
+const MOST_NOTES = 10_000;
 
 /** Its own look-up order passes groups by. */
 const CLUSTER_MAX = "cluster_max_outbound_connections";
 
 interface Note {
+  readonly spot: Spot;
   readonly rule: PolicyIssue["rule"];
   readonly message: string;
   readonly help: string | undefined;
@@ -26,8 +29,8 @@ interface Note {
 export class PolicyBuilder {
   readonly root: Scope = newScope("global", "", undefined);
   readonly #ignoreUnknown: boolean;
-  readonly #issues: PolicyIssue[] = [];
-  readonly #warnings: PolicyIssue[] = [];
+  readonly #issues: Note[] = [];
+  readonly #warnings: Note[] = [];
   readonly #groups = new Map<string, { readonly group: string; readonly spot: Spot }>();
   readonly #mentioned = new Set<string>();
   readonly #written = new Map<string, string>();
@@ -39,19 +42,20 @@ export class PolicyBuilder {
 
   /** The policy. @throws {PolicyError} when there was any mistake. */
   finish(source: string): Policy {
-    const [first, ...rest] = this.#issues;
+    const [first, ...rest] = this.#issues.sort(inSourceOrder).slice(0, MOST_ISSUES).map(issueOf);
     if (first !== undefined) throw new PolicyError([first, ...rest]);
+    const warnings = this.#warnings.sort(inSourceOrder).map(issueOf);
     const groupOf = new Map<string, string>();
     for (const binding of this.#mentioned) groupOf.set(binding, this.#groups.get(binding)?.group ?? DEFAULT);
-    return newPolicy(source, this.#warnings, { root: this.root, groupOf, writtenGroup: this.#written }, printPolicy);
+    return newPolicy(source, warnings, { root: this.root, groupOf, writtenGroup: this.#written }, printPolicy);
   }
 
   issue(spot: Spot, rule: PolicyIssue["rule"], message: string, help?: string): void {
-    if (this.#issues.length < MOST_ISSUES) this.#issues.push(issueAt(spot, { rule, message, help }));
+    if (this.#issues.length < MOST_NOTES) this.#issues.push({ spot, rule, message, help });
   }
 
   #warn(spot: Spot, rule: PolicyIssue["rule"], message: string, help?: string): void {
-    if (this.#warnings.length < MOST_ISSUES * 2) this.#warnings.push(issueAt(spot, { rule, message, help }));
+    if (this.#warnings.length < MOST_ISSUES * 2) this.#warnings.push({ spot, rule, message, help });
   }
 
   /**
@@ -76,7 +80,9 @@ export class PolicyBuilder {
       return stray();
     }
     const isName = kind === "domain" || kind === "host";
-    return (isName ? this.#names(within, kind, name, nameSpot) : this.#identity(within, kind, name, nameSpot)) ?? stray();
+    return (
+      (isName ? this.#names(within, kind, name, nameSpot) : this.#identity(within, kind, name, nameSpot)) ?? stray()
+    );
   }
 
   #names(within: Scope, kind: "domain" | "host", name: string, spot: Spot): Scope | undefined {
@@ -92,14 +98,25 @@ export class PolicyBuilder {
 
   #pattern(within: Scope, kind: "domain" | "host", names: Names, name: string, spot: Spot): Scope | undefined {
     if (name.length < 2 || !name.endsWith("/")) {
-      this.issue(spot, "bad-pattern", "pattern without a closing `/`", `write \`${name}/\`, without flags behind it: case does not matter anyway`);
+      const whole = name.lastIndexOf("/") > 0 ? name.slice(0, name.lastIndexOf("/") + 1) : `${name}/`;
+      this.issue(
+        spot,
+        "bad-pattern",
+        "pattern that does not end with `/`",
+        `write \`${whole}\`, with no flags behind it: case does not matter anyway`,
+      );
       return undefined;
     }
     const written = names.patterns.get(name);
     if (written !== undefined) return written;
     const pattern: Pattern | PatternProblem = compilePattern(name.slice(1, -1));
     if ("problem" in pattern) {
-      this.issue(spot.part(pattern.start + 1, pattern.length), "bad-pattern", `bad pattern: ${pattern.problem}`, pattern.help);
+      this.issue(
+        spot.part(pattern.start + 1, pattern.length),
+        "bad-pattern",
+        `bad pattern: ${pattern.problem}`,
+        pattern.help,
+      );
       return undefined;
     }
     const scope = newScope(kind, name, within, pattern);
@@ -108,7 +125,9 @@ export class PolicyBuilder {
   }
 
   #identity(within: Scope, kind: "binding" | "binding_group", name: string, spot: Spot): Scope | undefined {
-    const problem = identityProblem(name) ?? (name.startsWith("/") ? "looks like a pattern, and only domains and hosts have patterns" : undefined);
+    const problem =
+      identityProblem(name) ??
+      (name.startsWith("/") ? "looks like a pattern, and only domains and hosts have patterns" : undefined);
     if (problem !== undefined) {
       this.issue(spot, "bad-name", `${kind} name ${problem}`);
       return undefined;
@@ -138,8 +157,13 @@ export class PolicyBuilder {
     if (isLimitOption(keyword)) this.#limit(within, keyword, value, spot, valueSpot);
     else if (keyword === "binding_group" && within.kind === "binding") this.#member(within, value, valueSpot);
     else if (keyword === "binding_group" && !this.#ignoreUnknown) {
-      this.issue(spot, "wrong-scope", `\`binding_group\` set in ${inWords(within.kind)}`, "valid in a binding; a group of its own is a stanza: `binding_group \"name\" { … }`");
-    } else this.#unknown(spot, key, "option", OPTIONS);
+      this.issue(
+        spot,
+        "wrong-scope",
+        `\`binding_group\` set in ${inWords(within.kind)}`,
+        'valid in a binding; a group of its own is a stanza: `binding_group "name" { … }`',
+      );
+    } else this.#unknown(spot, key, "option", within.kind === "binding" ? [...OPTIONS, "binding_group"] : OPTIONS);
   }
 
   #limit(within: Scope, option: LimitOption, value: string | undefined, spot: Spot, valueSpot: Spot): void {
@@ -147,13 +171,23 @@ export class PolicyBuilder {
     if (!VALID_IN[option].includes(within.kind) || grouped) {
       const where = grouped ? "a binding inside a group" : inWords(within.kind);
       const not = option === CLUSTER_MAX ? "; a binding only outside of groups" : "";
-      this.issue(spot, "wrong-scope", `\`${option}\` is not valid in ${where}`, `valid in ${places(VALID_IN[option])}${not}`);
+      this.issue(
+        spot,
+        "wrong-scope",
+        `\`${option}\` is not valid in ${where}`,
+        `valid in ${places(VALID_IN[option])}${not}`,
+      );
       return;
     }
     const limit = readLimit(value);
     if (limit === undefined) {
       const shown = value === undefined ? "a list" : `\`${shorten(value)}\``;
-      this.issue(valueSpot, "bad-value", `${shown} is not a number of connections`, "write a whole number from 0, or -1 for unlimited");
+      this.issue(
+        valueSpot,
+        "bad-value",
+        `${shown} is not a number of connections`,
+        "write a whole number from 0, or -1 for unlimited",
+      );
       return;
     }
     const before = within.settings.get(option);
@@ -161,14 +195,19 @@ export class PolicyBuilder {
       this.#warn(
         spot,
         "duplicate",
-        `\`${option}\` is set twice in ${within.path}: ${shownLimit(before.limit)} at ${placeOfSpot(before)}, then ${shownLimit(limit)} at ${placeOfSpot(spot)}`,
+        `\`${option}\` is set twice in ${within.path}: ${shownLimit(before.limit)} at ${placeOfSpot(before.spot)}, then ${shownLimit(limit)} at ${placeOfSpot(spot)}`,
         "the later one is used",
       );
     }
     if (option === CLUSTER_MAX && isGrouped(within)) {
-      this.#warn(spot, "unreachable", `\`${option}\` is never looked up inside a group`, "write it in the same stanza outside of groups, or use `cluster_scope_max_outbound_connections`");
+      this.#warn(
+        spot,
+        "unreachable",
+        `\`${option}\` is never looked up inside a group`,
+        "write it in the same stanza outside of groups, or use `cluster_scope_max_outbound_connections`",
+      );
     }
-    within.settings.set(option, { limit, source: spot.source, line: spot.line, column: spot.column });
+    within.settings.set(option, { limit, spot });
   }
 
   #member(binding: Scope, group: string | undefined, spot: Spot): void {
@@ -192,8 +231,12 @@ export class PolicyBuilder {
     const otherKind = what === "option" ? STANZAS.has(keyword) : isLimitOption(keyword);
     const meant = miss ?? closest(keyword, known, hint);
     const help = otherKind
-      ? what === "option" ? `\`${keyword}\` is a stanza: write \`${keyword} "name" { … }\`` : `\`${keyword}\` is an option: write \`${keyword} = 20\``
-      : meant === undefined ? undefined : `did you mean \`${meant}\`?`;
+      ? what === "option"
+        ? `\`${keyword}\` is a stanza: write \`${keyword} "name" { … }\``
+        : `\`${keyword}\` is an option: write \`${keyword} = 20\``
+      : meant === undefined
+        ? undefined
+        : `did you mean \`${meant}\`?`;
     this.issue(spot, `unknown-${what}`, `unknown ${what} \`${shorten(word)}\``, help);
   }
 }
@@ -207,10 +250,18 @@ function addTo(scopes: Map<string, Scope>, name: string, make: () => Scope): Sco
   return scope;
 }
 
-function issueAt(spot: Spot, { rule, message, help }: Note): PolicyIssue {
+function inSourceOrder({ spot: a }: Note, { spot: b }: Note): number {
+  for (let index = 0; index < Math.max(a.order.length, b.order.length); index++) {
+    const difference = (a.order[index] ?? -1) - (b.order[index] ?? -1);
+    if (difference !== 0) return difference;
+  }
+  return 0;
+}
+
+function issueOf({ spot, rule, message, help }: Note): PolicyIssue {
   const { source, line, column } = spot;
-  const where = { source, line, column, excerpt: spot.excerpt() };
-  return Object.freeze(help === undefined ? { rule, message, ...where } : { rule, message, help, ...where });
+  const said = { rule, message: sentence(message), ...(help === undefined ? {} : { help: sentence(help) }) };
+  return Object.freeze({ ...said, source, line, column, excerpt: spot.excerpt() });
 }
 
 /** Undefined when it is not a limit. A leading zero is refused: elsewhere in Momentum's files it makes a number octal. */
@@ -223,10 +274,10 @@ function readLimit(value: string | undefined): number | undefined {
 
 const shownLimit = (limit: number): string => (limit === Number.POSITIVE_INFINITY ? "-1" : String(limit));
 
-const shorten = (word: string): string => (word.length > 60 ? `${word.slice(0, 60)}…` : word).replace(/\s+/g, " ");
+const shorten = (word: string): string => (word.length > 60 ? `${word.slice(0, 60)}…` : word);
 
-function placeOfSpot({ source, line, column }: Pick<Spot, "source" | "line" | "column">): string {
-  return line === 0 ? source : `${source}:${line}:${column}`;
+function placeOfSpot(spot: Spot): string {
+  return spot.line === 0 ? spot.excerpt() : `${spot.source}:${spot.line}:${spot.column}`;
 }
 
 const inWords = (kind: ScopeKind): string => (kind === "global" ? "the global scope" : `a ${kind}`);

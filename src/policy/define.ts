@@ -4,9 +4,10 @@ import type { Policy, PolicyInput } from "../types.js";
 import { PolicyBuilder } from "./build.js";
 import { STANZAS } from "./options.js";
 import type { Scope } from "./policy.js";
-import type { Spot } from "./source.js";
+import { type Spot, sentence } from "./source.js";
 
 const SOURCE = "policy";
+const DEEPEST = 10;
 
 /**
  * The same policy as `parsePolicy` makes, from a plain object one to one with the stanzas.
@@ -27,23 +28,33 @@ export function definePolicy(input: PolicyInput): Policy {
   return builder.finish(SOURCE);
 }
 
-function addObject(builder: PolicyBuilder, scope: Scope, input: unknown, path: string): void {
+function addObject(builder: PolicyBuilder, scope: Scope, input: unknown, path: string, depth = 0): void {
   if (!isObject(input)) {
     const message = path === "" ? "a policy must be an object" : `expected an object, found ${shown(input)}`;
     builder.issue(spotAt(path), "bad-value", message);
     return;
   }
+  // Stanzas nest three deep; an object that holds itself would be read for ever.
+  if (depth > DEEPEST) return;
   for (const [key, value] of Object.entries(input)) {
     if (value === undefined) continue;
     const spot = spotAt(path === "" ? key : `${path}.${key}`);
     const stanza = STANZAS.has(key.toLowerCase()) && !(typeof value === "string" && scope.kind === "binding");
-    if (stanza || isObject(value)) addStanzas(builder, scope, key, value, spot);
+    if (stanza || isObject(value)) addStanzas(builder, scope, key, value, path === "" ? key : `${path}.${key}`, depth);
     else builder.set(scope, key, typeof value === "string" ? value : shown(value), spot, spot);
   }
 }
 
 /** `keyword: { name: { … }, … }`. */
-function addStanzas(builder: PolicyBuilder, scope: Scope, keyword: string, stanzas: unknown, spot: Spot): void {
+function addStanzas(
+  builder: PolicyBuilder,
+  scope: Scope,
+  keyword: string,
+  stanzas: unknown,
+  path: string,
+  depth: number,
+): void {
+  const spot = spotAt(path);
   if (!isObject(stanzas)) {
     builder.issue(spot, "bad-value", `expected an object of ${keyword} stanzas by name, found ${shown(stanzas)}`);
     return;
@@ -54,9 +65,10 @@ function addStanzas(builder: PolicyBuilder, scope: Scope, keyword: string, stanz
   }
   for (const [name, body] of Object.entries(stanzas)) {
     if (body === undefined) continue;
-    const at = spotAt(`${spot.excerpt()}[${JSON.stringify(name)}]`);
+    const inside = `${path}[${JSON.stringify(name)}]`;
+    const at = spotAt(inside);
     const inner = builder.enter(scope, keyword, name, at, at);
-    if (inner !== undefined) addObject(builder, inner, body, at.excerpt());
+    if (inner !== undefined) addObject(builder, inner, body, inside, depth + 1);
   }
 }
 
@@ -70,6 +82,6 @@ function shown(value: unknown): string {
 }
 
 function spotAt(path: string): Spot {
-  const spot: Spot = { source: SOURCE, line: 0, column: 0, excerpt: () => path, part: () => spot };
+  const spot: Spot = { source: SOURCE, line: 0, column: 0, order: [], excerpt: () => sentence(path), part: () => spot };
   return spot;
 }

@@ -4,8 +4,9 @@ import { readdir, readFile, realpath, stat } from "node:fs/promises";
 import { dirname, isAbsolute, join } from "node:path";
 import { PolicyError } from "../errors.js";
 import type { ParseOptions, Policy } from "../types.js";
-import { buildPolicy, type Included, type PolicyFile, readStatements, type Statement } from "./parse.js";
+import { buildPolicy } from "./parse.js";
 import { Source } from "./source.js";
+import { type Included, type PolicyFile, readStatements, type Statement, type Word } from "./statements.js";
 
 /** Files that include each other twice over would otherwise be read for ever. */
 const MOST_FILES = 1_000;
@@ -25,7 +26,7 @@ export async function loadPolicy(path: string, options: Omit<ParseOptions, "sour
   const loader = new Loader(dirname(path));
   let file: PolicyFile;
   try {
-    file = await loader.read(path, []);
+    file = await loader.read(path, [], []);
   } catch (error) {
     const message = `cannot read the policy: ${reasonOf(error)}`;
     throw new PolicyError([{ rule: "include", message, source: path, line: 0, column: 0, excerpt: path }]);
@@ -41,37 +42,40 @@ class Loader {
     this.#root = root;
   }
 
-  /** `chain` holds the real paths of the files around it. */
-  async read(path: string, chain: readonly string[]): Promise<PolicyFile> {
+  /** `chain` holds the real paths of the files around it, `at` where their includes stand. */
+  async read(path: string, chain: readonly string[], at: readonly number[]): Promise<PolicyFile> {
     const text = await readFile(path, "utf8");
-    const statements = readStatements(text);
-    await this.#includes(statements, path, [...chain, await realpath(path)]);
-    return { source: new Source(path, text), statements };
+    const file = { source: new Source(path, text, at), statements: readStatements(text) };
+    await this.#includes(file.statements, file.source, [...chain, await realpath(path)]);
+    return file;
   }
 
-  async #includes(statements: readonly Statement[], from: string, chain: readonly string[]): Promise<void> {
+  async #includes(statements: readonly Statement[], from: Source, chain: readonly string[]): Promise<void> {
     for (const statement of statements) {
       if (statement.is === "stanza") await this.#includes(statement.body, from, chain);
-      else if (statement.is === "include") statement.included = await this.#include(statement.path.text, from, chain);
+      else if (statement.is === "include") statement.included = await this.#include(statement.path, from, chain);
     }
   }
 
-  async #include(path: string, from: string, chain: readonly string[]): Promise<readonly Included[]> {
+  async #include({ text: path, start }: Word, from: Source, chain: readonly string[]): Promise<readonly Included[]> {
     if (/^[a-z][a-z0-9+.-]*:\/\//i.test(path)) {
       return [{ problem: "`include` of a URL", help: "save it to a file and include that" }];
     }
-    const found = await this.#find(path, from);
+    const found = await this.#find(path, from.name);
     if (!Array.isArray(found)) return [found];
     const included: Included[] = [];
-    for (const file of found) included.push(await this.#includeFile(file, chain));
+    for (const [index, file] of found.entries()) {
+      included.push(await this.#includeFile(file, chain, [...from.includedAt, start, index]));
+    }
     return included;
   }
 
-  async #includeFile(file: string, chain: readonly string[]): Promise<Included> {
+  async #includeFile(file: string, chain: readonly string[], at: readonly number[]): Promise<Included> {
     try {
-      if (chain.includes(await realpath(file))) return { problem: `\`${file}\` includes itself`, help: `by way of ${chain.join(", ")}` };
+      if (chain.includes(await realpath(file)))
+        return { problem: `\`${file}\` includes itself`, help: `by way of ${chain.join(", ")}` };
       if (++this.#files > MOST_FILES) return { problem: `more than ${MOST_FILES} files are included` };
-      return { file: await this.read(file, chain) };
+      return { file: await this.read(file, chain, at) };
     } catch (error) {
       return { problem: `cannot read \`${file}\`: ${reasonOf(error)}` };
     }
@@ -90,7 +94,10 @@ class Loader {
         if (codeOf(error) !== "ENOENT") return { problem: `cannot read \`${candidate}\`: ${reasonOf(error)}` };
       }
     }
-    return { problem: `cannot read \`${path}\`: no such file or folder`, help: `looked for ${candidates.join(" and ")}` };
+    return {
+      problem: `cannot read \`${path}\`: no such file or folder`,
+      help: `looked for ${candidates.join(" and ")}`,
+    };
   }
 }
 

@@ -24,7 +24,8 @@ export function normalName(raw: string): NameOrProblem {
   const ascii = ASCII.test(raw) ? raw.toLowerCase() : international(raw);
   if (ascii === undefined) return { problem: "is not a valid international name" };
   const name = ascii.endsWith(".") ? ascii.slice(0, -1) : ascii;
-  if (name === "" || name.startsWith(".") || name.endsWith(".") || name.includes("..")) return { problem: "has an empty label" };
+  if (name === "" || name.startsWith(".") || name.endsWith(".") || name.includes(".."))
+    return { problem: "has an empty label" };
   if (name.length > MOST_OCTETS) return { problem: `is longer than ${MOST_OCTETS} octets` };
   return { name };
 }

@@ -21,10 +21,18 @@ const UNSUPPORTED: readonly { readonly at: RegExp; readonly problem: string; rea
     problem: `negative look-around ${NOT_LINEAR}`,
     help: "give the names to leave out a stanza of their own: a literal one, or a pattern above this one, is asked first",
   },
-  { at: /^\(\?<?=/, problem: `look-around ${NOT_LINEAR}`, help: "write the text itself: a pattern only says yes or no" },
+  {
+    at: /^\(\?<?=/,
+    problem: `look-around ${NOT_LINEAR}`,
+    help: "write the text itself: a pattern only says yes or no",
+  },
   { at: /^\(\?>/, problem: `an atomic group ${NOT_KNOWN}`, help: "write `(?:…)`: matching takes linear time anyway" },
   { at: /^\(\?#/, problem: `a comment inside a pattern ${NOT_KNOWN}`, help: "write it behind a `#` on the line above" },
-  { at: /^\(\?[a-z]*x/, problem: `the flag \`x\` ${NOT_KNOWN}`, help: "write the pattern without white space and comments" },
+  {
+    at: /^\(\?[a-z]*x/,
+    problem: `the flag \`x\` ${NOT_KNOWN}`,
+    help: "write the pattern without white space and comments",
+  },
   {
     at: /^(?:\(\?(?:[R\d&(]|P[>=])|\\[1-9kg])/,
     problem: `a back-reference, recursion or condition ${NOT_LINEAR}`,
@@ -50,17 +58,33 @@ export function compilePattern(source: string): Pattern | PatternProblem {
   try {
     return { source, matcher: RE2JS.compile(source, RE2JS.CASE_INSENSITIVE) };
   } catch (error) {
-    return diagnose(source, error as { readonly error?: unknown; readonly input?: unknown; readonly message?: unknown });
+    return diagnose(
+      source,
+      error as { readonly error?: unknown; readonly input?: unknown; readonly message?: unknown },
+    );
   }
 }
 
-function diagnose(source: string, thrown: { readonly error?: unknown; readonly input?: unknown; readonly message?: unknown }): PatternProblem {
+function diagnose(
+  source: string,
+  thrown: { readonly error?: unknown; readonly input?: unknown; readonly message?: unknown },
+): PatternProblem {
   const reason = String(thrown.error ?? thrown.message);
   // The compiler puts the flag for "without regard to case" in front of what it quotes.
   const quoted = typeof thrown.input === "string" ? thrown.input.replace(/^\(\?i\)/, "") : "";
-  const found = source.indexOf(quoted);
+  const found = offsets(source).find((offset) => source.startsWith(quoted, offset)) ?? -1;
   const start = Math.max(0, found);
   const length = found === -1 || quoted === "" ? source.length : quoted.length;
   const known = UNSUPPORTED.find(({ at }) => at.test(source.slice(start)));
-  return known === undefined ? { problem: reason, start, length } : { problem: known.problem, help: known.help, start, length };
+  return known === undefined
+    ? { problem: reason, start, length }
+    : { problem: known.problem, help: known.help, start, length };
+}
+
+/** Where something of a pattern begins: not behind a backslash, and not inside a class. */
+function offsets(source: string): number[] {
+  const found: number[] = [];
+  const token = /\\[^]|\[\^?\]?(?:\[:\^?\w+:\]|\\[^]|[^\]\\])*\]|[^]/g;
+  for (const { index } of source.matchAll(token)) found.push(index);
+  return found;
 }

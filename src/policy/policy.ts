@@ -3,14 +3,13 @@
 import type { RE2JS } from "re2js";
 import type { LimitOption, Policy, PolicyIssue } from "../types.js";
 import type { ScopeKind } from "./options.js";
+import type { Spot } from "./source.js";
 
 /** One option written in one scope. */
 export interface Setting {
   /** Infinity for unlimited, which is written as -1. */
   readonly limit: number;
-  readonly source: string;
-  readonly line: number;
-  readonly column: number;
+  readonly spot: Spot;
 }
 
 /** A linear-time, unanchored, case-blind pattern over normal names. */

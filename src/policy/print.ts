@@ -15,7 +15,8 @@ function printScope(scope: Scope, data: PolicyData): string[] {
   if (written !== undefined) lines.push(`binding_group = ${quote(written)}`);
   for (const option of OPTIONS) {
     const setting = scope.settings.get(option);
-    if (setting !== undefined) lines.push(`${option} = ${setting.limit === Number.POSITIVE_INFINITY ? -1 : setting.limit}`);
+    if (setting !== undefined)
+      lines.push(`${option} = ${setting.limit === Number.POSITIVE_INFINITY ? -1 : setting.limit}`);
   }
   for (const inner of [
     ...scope.groups.values(),

@@ -5,6 +5,8 @@ export interface Spot {
   readonly source: string;
   readonly line: number;
   readonly column: number;
+  /** Compares places: the offset, behind those of the includes that lead to it. */
+  readonly order: readonly number[];
   excerpt(): string;
   /** A piece of the text at this spot; the spot itself where pieces cannot be told apart. */
   part(start: number, length: number): Spot;
@@ -17,11 +19,14 @@ const AROUND = 80;
 export class Source {
   readonly name: string;
   readonly text: string;
+  /** The place of the include that brought it in. */
+  readonly includedAt: readonly number[];
   #starts: number[] | undefined;
 
-  constructor(name: string, text: string) {
+  constructor(name: string, text: string, includedAt: readonly number[] = []) {
     this.name = name;
     this.text = text;
+    this.includedAt = includedAt;
   }
 
   /** `inside` is where the text of a quoted word begins, if it stands there letter for letter. */
@@ -74,6 +79,10 @@ class TextSpot implements Spot {
     return this.#start - this.#text.lineAt(this.#start).start + 1;
   }
 
+  get order(): readonly number[] {
+    return [...this.#text.includedAt, this.#start];
+  }
+
   part(start: number, length: number): Spot {
     if (this.#inside === undefined) return this;
     return this.#text.spot(this.#inside + start, this.#inside + start + length);
@@ -96,6 +105,15 @@ class TextSpot implements Spot {
     const margin = " ".repeat(number.length);
     return `  ${number} | ${left}${shown}${right}\n  ${margin} | ${left && " "}${pad}${carets}`;
   }
+}
+
+/** The longest sentence shown; only words of the policy itself make one that long. */
+const LONGEST = 300;
+
+/** A sentence with words of the policy in it: on one line, cut short where such a word is very long. */
+export function sentence(text: string): string {
+  const line = printable(text.replace(/\s+/g, " "));
+  return line.length > LONGEST ? `${line.slice(0, LONGEST)}…` : line;
 }
 
 /** An escape sequence in a policy file must not reach the operator's terminal. */
