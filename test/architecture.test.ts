@@ -11,9 +11,9 @@ import { describe, expect, it } from "vitest";
 const ROOT = join(import.meta.dirname, "..");
 
 /** All lines, as `wc -l` counts them: what a reader has to scroll through. */
-const MOST_LINES_OF_A_FILE = 400;
+const MOST_LINES_OF_A_FILE = 420;
 /** Lines that hold code; blank lines and comments are free, or documenting would be punished. */
-const MOST_CODE_IN_ALL = 2750;
+const MOST_CODE_IN_ALL = 3000;
 
 /** From low to high: a file imports from its own layer and the layers before it. */
 const LAYERS: readonly { readonly name: string; readonly holds: RegExp }[] = [
@@ -430,15 +430,15 @@ describe("problemsOf", () => {
   it("finds a file that is too long", () => {
     expect(problemsWith({ "src/limiter.ts": "\n".repeat(MOST_LINES_OF_A_FILE - 1) })).toEqual([]);
     expect(problemsWith({ "src/limiter.ts": "\n".repeat(MOST_LINES_OF_A_FILE) })).toEqual([
-      "src/limiter.ts: 401 lines, more than 400",
+      "src/limiter.ts: 421 lines, more than 420",
     ]);
   });
 
   it("finds that there is too much code in all, and does not count what is no code", () => {
     const most = (line: string) => line.repeat(MOST_LINES_OF_A_FILE - 1);
     const files = (text: string) =>
-      Object.fromEntries(["a", "b", "c", "d", "e", "f", "g"].map((name) => [`src/core/${name}.ts`, text]));
-    expect(problemsWith(files(most("x(); // y\n")))).toEqual(["src: 2793 lines of code, more than 2750"]);
+      Object.fromEntries(["a", "b", "c", "d", "e", "f", "g", "h"].map((name) => [`src/core/${name}.ts`, text]));
+    expect(problemsWith(files(most("x(); // y\n")))).toEqual(["src: 3352 lines of code, more than 3000"]);
     expect(problemsWith(files(most("// x();\n")))).toEqual([]);
     expect(problemsWith(files(`/*${most("x();\n")}*/`))).toEqual([]);
     expect(problemsWith(files(most(" \n")))).toEqual([]);

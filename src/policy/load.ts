@@ -105,7 +105,12 @@ async function filesOf(folder: string): Promise<string[]> {
   const files: string[] = [];
   for (const name of (await readdir(folder)).sort()) {
     const path = join(folder, name);
-    if (!name.startsWith(".") && !(await stat(path)).isDirectory()) files.push(path);
+    // What cannot be looked at is said when it is read.
+    const isFolder = await stat(path).then(
+      (found) => found.isDirectory(),
+      () => false,
+    );
+    if (!name.startsWith(".") && !isFolder) files.push(path);
   }
   return files;
 }

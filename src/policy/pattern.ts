@@ -72,13 +72,17 @@ function diagnose(
   const reason = String(thrown.error ?? thrown.message);
   // The compiler puts the flag for "without regard to case" in front of what it quotes.
   const quoted = typeof thrown.input === "string" ? thrown.input.replace(/^\(\?i\)/, "") : "";
-  const found = offsets(source).find((offset) => source.startsWith(quoted, offset)) ?? -1;
-  const start = Math.max(0, found);
-  const length = found === -1 || quoted === "" ? source.length : quoted.length;
-  const known = UNSUPPORTED.find(({ at }) => at.test(source.slice(start)));
-  return known === undefined
-    ? { problem: reason, start, length }
-    : { problem: known.problem, help: known.help, start, length };
+  const found = offsets(source).filter((offset) => source.startsWith(quoted, offset));
+  for (const start of found) {
+    for (const { at, problem, help } of UNSUPPORTED) {
+      const [piece] = at.exec(source.slice(start)) ?? [];
+      if (piece !== undefined) return { problem, help, start, length: Math.max(piece.length, quoted.length) };
+    }
+  }
+  const [start] = quoted === "" ? [] : found;
+  return start === undefined
+    ? { problem: reason, start: 0, length: source.length }
+    : { problem: reason, start, length: quoted.length };
 }
 
 /** Where something of a pattern begins: not behind a backslash, and not inside a class. */

@@ -95,7 +95,7 @@ class TextSpot implements Spot {
     const lineEnd = stop === -1 ? text.length : stop;
     const from = Math.max(start, this.#start - AROUND);
     const to = Math.min(lineEnd, this.#start + AROUND);
-    const shown = printable(text.slice(from, to).trimEnd());
+    const shown = printable(to < lineEnd ? text.slice(from, to) : text.slice(from, to).trimEnd());
     // Tabs stay tabs, so that the caret stands under the words however wide a tab is.
     const pad = text.slice(from, this.#start).replace(/[^\t]/g, " ");
     const carets = "^".repeat(Math.max(1, Math.min(this.#end, to) - this.#start));

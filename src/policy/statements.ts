@@ -81,7 +81,8 @@ class StatementReader {
       if (character === "}") {
         this.#at++;
         if (opener !== undefined) return;
-        into.push(mistake(this.#at - 1, this.#at, "`}` without a `{`"));
+        if (this.#strayOpen > 0) this.#strayOpen--;
+        else into.push(mistake(this.#at - 1, this.#at, "`}` without a `{`"));
       } else {
         this.#statement(into, depth);
       }
@@ -89,6 +90,8 @@ class StatementReader {
   }
 
   #unclosedSaid = false;
+  /** Each `{` without a keyword, which was said, has a `}` somewhere or was one too many. */
+  #strayOpen = 0;
 
   #unclosed(into: Statement[], opener: number): void {
     if (!this.#unclosedSaid)
@@ -303,7 +306,10 @@ class StatementReader {
     const [text] = bare.exec(this.#text) ?? [];
     if (text === undefined) {
       into.push(mistake(start, start + 1, `expected an option or a stanza, found \`${character}\``));
-      this.#toNextLine();
+      if (character === "{") {
+        this.#at++;
+        this.#strayOpen++;
+      } else this.#toNextLine();
       return undefined;
     }
     this.#at += text.length;
