@@ -91,7 +91,7 @@ const USE = `
   const third = await limiter.acquire(target, { timeout: 0 });
   third.release();
   const ran = await limiter.run(target, (lease) => lease.target.domain);
-  console.log(first !== undefined, second === undefined, third.waited, ran);
+  console.log([first !== undefined, second === undefined, third.waited, ran].join(" "));
 `;
 const USED = "true true 0 example.com\n";
 
@@ -199,10 +199,10 @@ describe("the package", { timeout: 60_000 }, () => {
           try {
             thrower.definePolicy({ max_outbound_connections: -2 });
           } catch (error) {
-            console.log(error instanceof asked.LimiterError, asked.isLimiterError(error), error.code);
+            console.log([error instanceof asked.LimiterError, asked.isLimiterError(error), error.code].join(" "));
           }
         }
-        console.log(esm.isLimiterError(new Error("not ours")), cjs.isLimiterError(undefined));
+        console.log([esm.isLimiterError(new Error("not ours")), cjs.isLimiterError(undefined)].join(" "));
       `,
       },
     );

@@ -82,7 +82,11 @@ export async function send(
       for (; taken < messages; taken++, progress.delivered++) await sendMessage(smtp, domain);
       smtp.quit();
     } catch (error) {
-      if (!(error instanceof Error && "responseCode" in error && error.responseCode === 421)) throw error;
+      const tooMany = error instanceof Error && "responseCode" in error && error.responseCode === 421;
+      if (!tooMany) {
+        socket.destroy(); // nobody else would end it
+        throw error;
+      }
     } finally {
       await closed;
     }

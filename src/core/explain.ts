@@ -147,7 +147,12 @@ function notesOf({ waiting, oldestWait }: ExplainedLimit, reserve: Snapshot["res
 /** Where the number comes from, and which other numbers it beat. */
 function originOf({ setAt, lookedAt: looked }: ExplainedLimit): string {
   const said = ({ scope, limit }: ExplainedLimit["lookedAt"][number]): string => `${scope} (${limit ?? "not set"})`;
-  if (setAt === undefined) return `${placeOf(setAt)}; looked at: ${looked.map(said).join(", ")}`;
+  if (setAt === undefined) {
+    // None of them sets it: the two ends tell where one could.
+    const all = looked.map(said);
+    const ends = all.length > 2 ? `${all[0]}, … , ${all.at(-1)}` : all.join(", ");
+    return `${placeOf(setAt)}; looked at: ${ends}`;
+  }
   const lost = looked.filter(({ scope, limit }) => limit !== undefined && scope !== setAt.scope);
   const place = setAt.line === 0 ? placeOf(setAt) : `${placeOf(setAt)} in ${setAt.scope}`;
   return lost.length === 0 ? place : `${place}; it comes before ${lost.map(said).join(", ")}`;

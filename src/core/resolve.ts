@@ -72,7 +72,7 @@ export function scopesOf(policy: PolicyData, target: NormalTarget, matcher: Matc
 }
 
 /** The path a step would be written at, where nothing is. */
-export function pathAt({ in: where, at }: Step, target: NormalTarget): string {
+function pathAt({ in: where, at }: Step, target: NormalTarget): string {
   let path = "global";
   if (where === "group" || where === "group binding") path = pathOf(path, "binding_group", target.group);
   if (where === "binding" || where === "group binding") path = pathOf(path, "binding", target.binding);

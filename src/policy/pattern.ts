@@ -88,7 +88,7 @@ function diagnose(
 /** Where something of a pattern begins: not behind a backslash, and not inside a class. */
 function offsets(source: string): number[] {
   const found: number[] = [];
-  const token = /\\[^]|\[\^?\]?(?:\[:\^?\w+:\]|\\[^]|[^\]\\])*\]|[^]/g;
+  const token = /\\.|\[\^?\]?(?:\[:\^?\w+:\]|\\.|[^\]\\])*\]|./gs;
   for (const { index } of source.matchAll(token)) found.push(index);
   return found;
 }

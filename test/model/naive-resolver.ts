@@ -33,7 +33,7 @@ const builtIn: { readonly [option in LimitOption]?: number } = {
 };
 
 // "Compared without case and without one trailing dot, in stanzas as in targets". The generators draw nothing that needs more.
-export function plainName(name: string): string {
+function plainName(name: string): string {
   const lower = name.toLowerCase();
   return lower.endsWith(".") ? lower.slice(0, -1) : lower;
 }
@@ -247,7 +247,7 @@ export function naiveResolve(policy: PolicyInput, target: Target): NaiveLimit[] 
 }
 
 /** Whether a limit is the server-wide ceiling, the only thing the reserve lifts: "global `server_max`, global `scope_max`". */
-export function isServerWide(limit: NaiveLimit): boolean {
+function isServerWide(limit: NaiveLimit): boolean {
   if (limit.option === "server_max_outbound_connections") return limit.scope === undefined || limit.scope === "global";
   return limit.option === "scope_max_outbound_connections" && limit.scope === "global";
 }

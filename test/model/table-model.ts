@@ -38,7 +38,7 @@ export interface Holding {
 }
 
 /** Passed over this often, a request may keep single slots while it waits (law 6). Until then the counts are exact. */
-export const PATIENCE = 16;
+const PATIENCE = 16;
 
 /** Requests of one queue have the same claims; first come, first served among them (law 5). */
 export function queueOf(target: Target): string {

@@ -248,7 +248,7 @@ describe("loadPolicy: includes that cannot be read", () => {
     ["its own folder", { "root.conf": 'include "conf.d"', "conf.d/a": '\ninclude "../conf.d"' }, "conf.d/a:2"],
   ])("loadPolicy refuses a file that includes %s", async (_, files, where) => {
     const [file = "", line] = where.split(":");
-    expectAtInclude(await issuesOf(files as Record<string, string>), file, Number(line));
+    expectAtInclude(await issuesOf(files), file, Number(line));
   });
 
   test("loadPolicy refuses a cycle by a link to the file, and by a link to the folder", async () => {

@@ -140,9 +140,9 @@ export function written(policy: object, pick: <T>(...from: readonly T[]) => T): 
 }
 
 const PIECES: readonly string[] = [
-  ..."{}[]()=\"'\\/#*,;:\n\t \r",
-  ..."\u001b\u0000\ufeff\u2028\ud800é",
-  ...'{}"\n= ',
+  ...Array.from("{}[]()=\"'\\/#*,;:\n\t \r"),
+  ...Array.from("\u001b\u0000\ufeff\u2028\ud800é"),
+  ...Array.from('{}"\n= '),
   "\r\n",
   "/*",
   "*/",
