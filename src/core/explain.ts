@@ -81,14 +81,14 @@ export function explain(
   now: number,
 ): Explanation {
   const limits = explainLimits(scopes, counters, now);
-  const reserve = { inUse: counters.reserveInUse, limit: reserveOf(scopes.policy) };
+  const reserve = reserveOf(scopes.policy);
   const explanation: Explanation = {
     target,
     verdict,
     limits,
     toString: () =>
-      explanationText(scopes.target, verdict, limits, ({ key }) =>
-        (counters.get(key)?.ceiling ?? 0) > 0 ? reserve : undefined,
+      explanationText(scopes.target, verdict, limits, ({ key, inUse, limit }) =>
+        (counters.get(key)?.ceiling ?? 0) > 0 ? { inUse: Math.max(0, inUse - limit), limit: reserve } : undefined,
       ),
   };
   // What can be computed from the rest is not data.

@@ -1,0 +1,71 @@
+// The examples in the doc comments, run one after another with what they leave to the reader in place.
+
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+
+const ROOT = join(import.meta.dirname, "..");
+const scratch = mkdtempSync(join(tmpdir(), "outbound-limiter-examples-"));
+
+interface Example {
+  readonly file: string;
+  readonly line: number;
+  readonly text: string;
+}
+
+function examples(): Example[] {
+  const sources = readdirSync(join(ROOT, "src"), { recursive: true, encoding: "utf8" }).filter((name) =>
+    name.endsWith(".ts"),
+  );
+  return sources.flatMap((file) => {
+    const text = readFileSync(join(ROOT, "src", file), "utf8");
+    return Array.from(text.matchAll(/@example\n((?: *\* .*\n)+)/g), ({ 1: lines = "", index }) => ({
+      file,
+      line: text.slice(0, index).split("\n").length + 1,
+      text: lines.replace(/^ *\* ?/gm, ""),
+    }));
+  });
+}
+
+/** What an example takes for granted: a limiter, a target, a socket, and its own ways to deliver and to defer. */
+const PRELUDE = `
+import net from "node:net";
+import { createLimiter, definePolicy, isLimiterError, loadPolicy, parsePolicy, type Target } from "./src/index.js";
+const limiter = createLimiter(definePolicy({}));
+const target = { domain: "example.com" };
+const socket = new net.Socket();
+const message = "a message";
+const deliver = async (to: string): Promise<void> => console.log(to);
+const defer = (what: string): void => console.log(what);
+void [limiter, target, socket, message, deliver, defer, definePolicy, isLimiterError, loadPolicy, parsePolicy, createLimiter];
+let unused: Target | undefined; void unused;
+`;
+
+beforeAll(() => {
+  symlinkSync(join(ROOT, "src"), join(scratch, "src"), "junction");
+  writeFileSync(join(scratch, "package.json"), '{ "type": "module" }');
+  writeFileSync(join(scratch, "limits.conf"), "max_outbound_connections = 20\n");
+});
+
+afterAll(() => rmSync(scratch, { recursive: true, force: true }));
+
+describe("examples in the doc comments", () => {
+  it("are there for what a user calls", () => {
+    const files = new Set(examples().map(({ file }) => file));
+    const expected = ["errors.ts", "limiter.ts", "policy/define.ts", "policy/load.ts", "policy/parse.ts", "types.ts"];
+    expect([...files].map((file) => file.replaceAll("\\", "/")).sort()).toEqual(expected);
+  });
+
+  it("run", { timeout: 60_000 }, () => {
+    const program = join(scratch, "examples.ts");
+    const blocks = examples().map(({ file, line, text }) => `console.log("${file}:${line}");\n{\n${text}\n}\n`);
+    writeFileSync(program, `${PRELUDE}${blocks.join("")}socket.destroy();\nconsole.log("done");\n`);
+    const tsx = pathToFileURL(join(ROOT, "node_modules", "tsx", "dist", "esm", "index.mjs")).href;
+    const printed = execFileSync(process.execPath, ["--import", tsx, program], { cwd: scratch, encoding: "utf8" });
+    expect(printed.split("\n")).toEqual(expect.arrayContaining(examples().map(({ file, line }) => `${file}:${line}`)));
+    expect(printed.trimEnd().endsWith("done"), printed).toBe(true);
+  });
+});
