@@ -177,7 +177,10 @@ export class Line<Request extends Waiter = Waiter> {
     }
     for (const counter of this.#kept) counter.open++;
     this.#kept.length = 0;
-    this.#admit(plan, plan.parkedOn ?? plan.pair, admitted);
+    const waitedOn = plan.parkedOn ?? plan.pair;
+    this.#admit(plan, waitedOn, admitted);
+    // What it waited on may still have room: it is not always the counter being served.
+    if (plan.queue.length > 0) this.#serve(waitedOn, admitted);
   }
 
   /** A plan was served, or its first request left: it is passed over no longer, and keeps nothing. */
