@@ -8,8 +8,8 @@ const config: ViteUserConfig = defineConfig({
     pool: "forks",
     // More would only fight over the cores of a small machine and make tests that wait for real time flaky.
     maxWorkers: 2,
-    testTimeout: 10_000,
-    hookTimeout: 10_000,
+    testTimeout: 60_000,
+    hookTimeout: 120_000,
     coverage: { provider: "v8", include: ["src/**"] },
   },
 });
