@@ -1,87 +1,262 @@
-// The README's blocks, run as a reader would run them: programs with what they print, policies, and no other language.
+// The README, block by block, as a reader would use it: programs run and print what it says, policies parse, its picture and
+// its tables agree with the library.
+//
+// In a comment right above a block:
+//   needs: limiter, host, port    the program may take these for granted: a limiter, and a real SMTP receiver on loopback
+//   look-up order                 the picture
 
-import { execFileSync } from "node:child_process";
+import { spawnSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { loadPolicy, parsePolicy } from "../src/index.js";
+import * as library from "../src/index.js";
 
+const { createLimiter, loadPolicy, parsePolicy } = library;
 const ROOT = join(import.meta.dirname, "..");
-const TEXT = readFileSync(join(ROOT, "README.md"), "utf8");
+const README = readFileSync(join(ROOT, "README.md"), "utf8");
+const manifest = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")) as {
+  readonly name: string;
+  readonly scripts: Readonly<Record<string, string>>;
+};
+
+// ── What is in it ────────────────────────────────────────────────────────────────────────────────
 
 interface Block {
   readonly language: string;
   readonly text: string;
   readonly line: number;
-  /** Of a program: the `text` block right behind it, which is what it prints. */
-  readonly output: string | undefined;
+  /** Of the comment right above. */
+  readonly note: string;
+  /** Of a program: the `text` block right behind it. */
+  output: string;
 }
 
-function blocksOf(markdown: string): Block[] {
+const isProgram = ({ language }: Block): boolean => language === "js" || language === "ts";
+const isPicture = ({ language, note }: Block): boolean => language === "text" && note === "look-up order";
+
+/** The blocks, each output given to its program. */
+function readBlocks(): Block[] {
+  const fenced = /(?:^<!-- (.*) -->\n\n)?^```(.*)\n([\s\S]*?)^```$/gm;
   const blocks: Block[] = [];
-  const fence = /^```(\w*)\n(.*?)^```$(?:\n\n```text\n(.*?)^```$)?/gms;
-  for (const { 1: language = "", 2: text = "", 3: output, index } of markdown.matchAll(fence)) {
-    const line = markdown.slice(0, index).split("\n").length;
-    blocks.push({ language, text, line, output: language === "js" ? output : undefined });
+  let end = 0;
+  for (const { 0: all, 1: note = "", 2: language = "", 3: text = "", index } of README.matchAll(fenced)) {
+    const line = README.slice(0, README.indexOf("```", index)).split("\n").length;
+    const before = blocks.at(-1);
+    const isRightBehind = note === "" && README.slice(end, index) === "\n\n";
+    if (language === "text" && isRightBehind && before !== undefined && isProgram(before)) before.output = text;
+    else blocks.push({ language, text, line, note, output: "" });
+    end = index + all.length;
   }
   return blocks;
 }
 
-const blocks = blocksOf(TEXT);
+/** The rows of the table whose first column has this title, each as its cells, without backticks. */
+function readTable(title: string): string[][] {
+  const [, rows = ""] = README.split(`\n| ${title} |`, 2)[1]?.split(/\|\n\|[-|]+\|\n/, 2) ?? [];
+  const [table = ""] = rows.split("\n\n", 1);
+  return table.split("\n").map((row) =>
+    row
+      .replaceAll("`", "")
+      .split("|")
+      .slice(1, -1)
+      .map((cell) => cell.trim()),
+  );
+}
+
+const blocks = readBlocks();
+const programs = blocks.filter(isProgram);
+const policies = blocks.filter(({ language }) => language === "conf");
+
+// ── A folder like that of a reader who installed the package ─────────────────────────────────────
+
 const scratch = mkdtempSync(join(tmpdir(), "outbound-limiter-readme-"));
+const tsx = pathToFileURL(createRequire(import.meta.url).resolve("tsx")).href;
+
+/** What programs may need, and `finish`: true once a connection was made and every lease is back. */
+const NEEDS = `
+import { once } from "node:events";
+import type { AddressInfo, Server } from "node:net";
+import { createLimiter, type LocalLimiter, parsePolicy } from "outbound-limiter";
+import { SMTPServer } from "smtp-server";
+
+let connections = 0;
+const receiver = new SMTPServer({
+  authOptional: true,
+  disableReverseLookup: true,
+  onData: (stream, _session, done) => stream.on("end", done).resume(),
+});
+receiver.on("error", () => {}); // a sender that leaves in the middle
+const server: Server = receiver.server;
+server.on("connection", () => connections++);
+receiver.listen(0, "127.0.0.1");
+await once(server, "listening");
+
+export const host = "127.0.0.1";
+export const port: number = (server.address() as AddressInfo).port;
+export const limiter: LocalLimiter = createLimiter(parsePolicy("max_outbound_connections = 2"));
+export async function finish(): Promise<void> {
+  await limiter.close();
+  await new Promise<void>((closed) => receiver.close(closed));
+  if (connections === 0) throw new Error("The program made no connection");
+}
+`;
 
 beforeAll(() => {
   const modules = join(scratch, "node_modules");
-  const own = join(modules, "outbound-limiter");
-  mkdirSync(own, { recursive: true });
-  writeFileSync(join(own, "package.json"), JSON.stringify({ type: "module", exports: "./src/index.ts" }));
-  symlinkSync(join(ROOT, "src"), join(own, "src"), "junction");
-  symlinkSync(join(ROOT, "node_modules", "nodemailer"), join(modules, "nodemailer"), "junction");
+  mkdirSync(join(modules, manifest.name), { recursive: true });
+  mkdirSync(join(modules, "@types"));
+  for (const name of ["nodemailer", "smtp-server", "@types/node"]) {
+    symlinkSync(join(ROOT, "node_modules", name), join(modules, name), "junction");
+  }
+  // The sources stand for the package: how it is built and packed has a test of its own.
+  symlinkSync(join(ROOT, "src"), join(modules, manifest.name, "src"), "junction");
+  writeFileSync(
+    join(modules, manifest.name, "package.json"),
+    JSON.stringify({ name: manifest.name, type: "module", exports: "./src/index.ts" }),
+  );
+  writeFileSync(join(scratch, "package.json"), JSON.stringify({ type: "module" }));
+  writeFileSync(join(scratch, "needs.ts"), NEEDS);
+  const compilerOptions = { module: "nodenext", target: "es2022", strict: true, types: ["node"], noEmit: true };
+  writeFileSync(join(scratch, "tsconfig.json"), JSON.stringify({ compilerOptions, include: ["*.ts"] }));
+  for (const { text } of policies) writeFileSync(join(scratch, "limits.conf"), text);
+  for (const block of programs) writeFileSync(join(scratch, fileOf(block)), completed(block));
 });
 
 afterAll(() => rmSync(scratch, { recursive: true, force: true }));
 
-/** Runs a program and gives what it printed. */
-function run(program: string, name: string): string {
-  const file = join(scratch, name);
-  writeFileSync(file, program);
-  const tsx = pathToFileURL(join(ROOT, "node_modules", "tsx", "dist", "esm", "index.mjs")).href;
-  return execFileSync(process.execPath, ["--import", tsx, file], { cwd: scratch, encoding: "utf8", timeout: 60_000 });
+const fileOf = ({ language, line }: Block): string => `line-${line}.${language}`;
+
+/** On the same lines, so that errors name the right ones. */
+function completed({ text, note }: Block): string {
+  const [, needs] = /^needs: (.*)$/.exec(note) ?? [];
+  return needs === undefined ? text : `import { finish, ${needs} } from "./needs.js"; ${text}\nawait finish();\n`;
 }
 
-/** Waits differ from run to run. */
-const withoutTimes = (text: string): string => text.replace(/oldest \d+\.\d s/g, "oldest … s");
+function run(args: readonly string[]): {
+  readonly status: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+} {
+  // The receiver's certificate is nobody's.
+  const env = { ...process.env, NODE_TLS_REJECT_UNAUTHORIZED: "0", NODE_NO_WARNINGS: "1" };
+  const { status, stdout, stderr } = spawnSync(process.execPath, args, {
+    cwd: scratch,
+    encoding: "utf8",
+    env,
+    timeout: 60_000,
+  });
+  return { status, stdout, stderr: stderr.replace(/^WARNING: smtp-server is using the built-in .*\n/gm, "") };
+}
 
-describe("README", () => {
-  it.each(blocks.filter(({ language }) => language === "js"))(
-    "the program at line $line runs, and prints what stands behind it",
-    { timeout: 60_000 },
-    ({ text, line, output }) => {
-      const printed = run(text, `line-${line}.mjs`);
-      expect(withoutTimes(printed)).toBe(withoutTimes(output ?? ""));
-    },
-  );
+/** The only thing that may differ from run to run. */
+const withoutTimes = (text: string): string => text.replace(/\d+(?:\.\d+)? (?=m?s\b)/g, "… ");
 
-  it.each(blocks.filter(({ language }) => language === "conf"))(
-    "the policy at line $line parses",
-    async ({ text, line }) => {
-      expect(parsePolicy(text).warnings).toEqual([]);
-      const file = join(scratch, `line-${line}.conf`);
-      writeFileSync(file, text);
-      expect(String(await loadPolicy(file))).toBe(String(parsePolicy(text)));
-    },
-  );
+// ── The tests ────────────────────────────────────────────────────────────────────────────────────
 
-  it("has programs, policies and pictures, and no block of another kind", () => {
-    const languages = blocks.map(({ language }) => language);
-    expect([...new Set(languages)].sort()).toEqual(["conf", "js", "sh", "text"]);
-    expect(languages.filter((language) => language === "js")).toHaveLength(TEXT.match(/^```js$/gm)?.length ?? 0);
+describe("README", { timeout: 90_000 }, () => {
+  it.each(programs)("the program at line $line runs and prints what stands behind it", (block) => {
+    const { status, stdout, stderr } = run(["--import", tsx, fileOf(block)]);
+    expect(stderr).toBe("");
+    expect(withoutTimes(stdout)).toBe(withoutTimes(block.output));
+    expect(status).toBe(0);
   });
 
-  it("names the two commands that do all the set-up", () => {
-    expect(TEXT).toContain("`npm ci && npm run demo`");
-    expect(TEXT).toContain("`npm ci && npm test`");
+  it("has TypeScript that compiles", () => {
+    const { stdout } = run([join(ROOT, "node_modules", "typescript", "bin", "tsc"), "-p", "."]);
+    expect(stdout).toBe("");
+    expect(programs.filter(({ language }) => language === "ts")).not.toEqual([]);
+  });
+
+  it.each(policies)("the policy at line $line parses, from text and from a file", async ({ text, line }) => {
+    const policy = parsePolicy(text);
+    expect(policy.warnings).toEqual([]);
+    const file = join(scratch, `line-${line}.conf`);
+    writeFileSync(file, text);
+    expect(String(await loadPolicy(file))).toBe(String(policy));
+  });
+
+  it("has no block that is not tested", () => {
+    for (const block of blocks) {
+      const known = isProgram(block) || isPicture(block) || ["conf", "sh"].includes(block.language);
+      expect(known, `the block at line ${block.line}: \`\`\`${block.language}`).toBe(true);
+    }
+    // A fence that is indented or never closed would not be among them.
+    const outputs = programs.filter(({ output }) => output !== "").length;
+    expect(README.match(/^ *(?:```|~~~)/gm)).toHaveLength(2 * (blocks.length + outputs));
+  });
+
+  it("names commands that exist, among them the two that do all the set-up", () => {
+    for (const [, script = ""] of README.matchAll(/npm run ([\w:]+)/g)) expect(manifest.scripts).toHaveProperty(script);
+    for (const { text } of blocks.filter(({ language }) => language === "sh")) {
+      expect(text).toBe(`npm install ${manifest.name}\n`);
+    }
+    expect(README).toContain("`npm ci && npm run demo`");
+    expect(README).toContain("`npm ci && npm test`");
+  });
+
+  it("draws the look-up order that the library has", () => {
+    const picture = blocks.find(isPicture)?.text ?? "";
+    const rows = Array.from(picture.matchAll(/^ *\d {2,}(.*)$/gm), ([, row = ""]) => row.split(/ {2,}/));
+    const drawn = [0, 1, 2].map((column) => rows.flatMap((row) => row[column] ?? []));
+
+    const limiter = createLimiter(
+      parsePolicy(`
+        cluster_max_outbound_connections = 1
+        host "h" { max_outbound_connections = 1 }
+        binding_group "g" { binding "b" { } }`),
+    );
+    const { limits } = limiter.explain({ binding: "b", domain: "d", host: "h" });
+    const [domain, host] = limits.filter(({ option }) => option === "max_outbound_connections");
+    const cluster = limits.find(({ option }) => option === "cluster_max_outbound_connections");
+    const asked = [domain, cluster, host].map((limit) =>
+      limit?.lookedAt.map(({ scope }) => scope.replace(/ "[^"]*"/g, "")),
+    );
+    expect(domain).toMatchObject({ limit: 32, setAt: undefined });
+    expect(drawn).toEqual([
+      [...(asked[0] ?? []), "else 32"],
+      [...(asked[1] ?? []), "else unlimited"],
+      [...(asked[2] ?? []), "else unlimited"],
+    ]);
+  });
+
+  it("says where each option is valid, and its default", () => {
+    const stanzas = {
+      global: (line: string) => line,
+      binding_group: (line: string) => `binding_group "g" { ${line} }`,
+      binding: (line: string) => `binding "b" { ${line} }`,
+      domain: (line: string) => `domain "d" { ${line} }`,
+      host: (line: string) => `host "h" { ${line} }`,
+    };
+    const parses = (text: string): boolean => {
+      try {
+        return parsePolicy(text) !== undefined;
+      } catch {
+        return false;
+      }
+    };
+    const table = readTable("option");
+    expect(table).toHaveLength(7);
+    for (const [option = "", validIn = ""] of table) {
+      const places = Object.entries(stanzas).flatMap(([name, write]) => (parses(write(`${option} = 1`)) ? name : []));
+      expect(`${option}: ${places.length === 5 ? "everywhere" : places.join(", ")}`).toBe(`${option}: ${validIn}`);
+    }
+
+    const defaults = new Map(table.map(([option = "", , value = ""]) => [option, Number(/\d+/.exec(value)?.[0])]));
+    const limiter = createLimiter(parsePolicy(""));
+    const { limits } = limiter.explain({ binding: "b", domain: "d", host: "h" });
+    const limited = limits.map(({ option, limit }): [string, number] => [option, limit]);
+    limited.push(["server_reserve_outbound_connections", limiter.snapshot().reserve.limit]);
+    expect(Object.fromEntries([...defaults].filter(([, value]) => value >= 0))).toEqual(Object.fromEntries(limited));
+  });
+
+  it("lists every class of errors", () => {
+    const classes = Object.entries(library).flatMap(([name, value]) =>
+      typeof value === "function" && value.prototype instanceof library.LimiterError ? name : [],
+    );
+    const listed = readTable("class").map(([name]) => name);
+    expect(new Set(listed)).toEqual(new Set(classes));
   });
 });
