@@ -268,10 +268,9 @@ class OutboundLimiter implements LocalLimiter, Lessor {
   async close({ timeout }: { readonly timeout?: Milliseconds } = {}): Promise<void> {
     const patience = checkTimeout(timeout);
     this.#closed = true;
-    for (const plan of [...this.#table.counters.line.plans]) {
-      for (const request of [...plan.queue] as Request[]) {
-        this.#remove(request, new LimiterClosedError(describeTarget(plan.target)));
-      }
+    for (const request of this.#table.counters.line.clear()) {
+      request.settle();
+      request.reject(new LimiterClosedError(describeTarget(request.plan.target)));
     }
     if (this.#held.length === 0 || patience === 0) return;
     await new Promise<void>((resolve) => {

@@ -259,8 +259,9 @@ export interface Limiter extends AsyncDisposable {
    * resolved again. Nothing is revoked; a lowered limit admits nobody until enough are given back. Requests that now
    * fit are admitted before it returns.
    *
-   * @throws {TypeError} not a policy, or a held or waiting target names a group that contradicts it; the old policy
-   * stays in force
+   * A held or waiting target whose group contradicts the new policy is in the group that the policy says.
+   *
+   * @throws {TypeError} not a policy; the old policy stays in force
    */
   update(policy: Policy): void;
   /**

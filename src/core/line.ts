@@ -61,6 +61,20 @@ export class Line<Request extends Waiter = Waiter> {
     return this.#handing((admitted) => this.#forget(plan, admitted));
   }
 
+  /** Takes all waiting requests out; nobody is admitted because of that. Returns them. */
+  clear(): readonly Request[] {
+    const requests = [...this.plans].flatMap(({ queue }) => [...queue] as Request[]);
+    for (const counter of this.#kept.splice(0)) counter.open++;
+    this.#keeper = undefined;
+    this.#starved.clear();
+    this.#cut.clear();
+    for (const request of requests) {
+      request.plan.passedOver = 0;
+      this.#unqueue(request);
+    }
+    return requests;
+  }
+
   /** Hands on what the plan just gave back. Returns the requests admitted, their slots taken already. */
   handOver(plan: Plan): readonly Request[] {
     return this.#handing((admitted) => {

@@ -22,6 +22,44 @@ describe("close", () => {
     expect(clock.armed).toBe(0);
   });
 
+  it("admits nobody out of what a request passed over often was let keep", async () => {
+    const { limiter } = open(`
+      max_outbound_connections = -1
+      binding "b" { server_max_outbound_connections = 1 }
+      domain "d.example" { scope_max_outbound_connections = 1 }`);
+    const kinds: readonly [Target, Target] = [
+      { binding: "b", domain: "x.example" },
+      { binding: "c", domain: "d.example" },
+    ];
+    const granted = kinds.map((kind) => {
+      const leases: Lease[] = [];
+      return {
+        kind,
+        leases,
+        ask: () =>
+          void limiter.acquire(kind).then(
+            (lease) => leases.push(lease),
+            () => undefined,
+          ),
+      };
+    });
+    for (const { ask } of granted) ask();
+    const needsBoth = watch(limiter.acquire({ binding: "b", domain: "d.example" }));
+    for (const { ask } of granted) for (let waiting = 0; waiting < 30; waiting++) ask();
+    await turn();
+    // Until a freed slot is handed to nobody: then the one that needs both keeps it.
+    for (let step = 0; step < 60 && limiter.snapshot().leases === 2; step++) {
+      granted[step % 2]?.leases.shift()?.release();
+      await turn();
+    }
+    expect(limiter.snapshot().leases).toBe(1);
+    expect(needsBoth.settled).toBe(0);
+    const before = limiter.snapshot().leases;
+    const closing = limiter.close({ timeout: 0 });
+    expect(limiter.snapshot()).toMatchObject({ leases: before, waiting: 0 });
+    await closing;
+  });
+
   it("rejects every waiting request", async () => {
     const { limiter, clock } = open(ONE);
     const lease = await limiter.acquire(gmail);
