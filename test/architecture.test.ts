@@ -11,7 +11,7 @@ import { describe, expect, it } from "vitest";
 const ROOT = join(import.meta.dirname, "..");
 
 /** All lines, as `wc -l` counts them: what a reader has to scroll through. */
-const MOST_LINES_OF_A_FILE = 420;
+const MOST_LINES_OF_A_FILE = 400;
 /** Lines that hold code; blank lines and comments are free, or documenting would be punished. */
 const MOST_CODE_IN_ALL = 3000;
 
@@ -430,7 +430,7 @@ describe("problemsOf", () => {
   it("finds a file that is too long", () => {
     expect(problemsWith({ "src/limiter.ts": "\n".repeat(MOST_LINES_OF_A_FILE - 1) })).toEqual([]);
     expect(problemsWith({ "src/limiter.ts": "\n".repeat(MOST_LINES_OF_A_FILE) })).toEqual([
-      "src/limiter.ts: 421 lines, more than 420",
+      "src/limiter.ts: 401 lines, more than 400",
     ]);
   });
 
@@ -438,7 +438,7 @@ describe("problemsOf", () => {
     const most = (line: string) => line.repeat(MOST_LINES_OF_A_FILE - 1);
     const files = (text: string) =>
       Object.fromEntries(["a", "b", "c", "d", "e", "f", "g", "h"].map((name) => [`src/core/${name}.ts`, text]));
-    expect(problemsWith(files(most("x(); // y\n")))).toEqual(["src: 3352 lines of code, more than 3000"]);
+    expect(problemsWith(files(most("x(); // y\n")))).toEqual(["src: 3192 lines of code, more than 3000"]);
     expect(problemsWith(files(most("// x();\n")))).toEqual([]);
     expect(problemsWith(files(`/*${most("x();\n")}*/`))).toEqual([]);
     expect(problemsWith(files(most(" \n")))).toEqual([]);

@@ -6,7 +6,8 @@ import { PolicyError } from "../errors.js";
 import type { ParseOptions, Policy } from "../types.js";
 import { buildPolicy } from "./parse.js";
 import { Source } from "./source.js";
-import { type Included, type PolicyFile, readStatements, type Statement, type Word } from "./statements.js";
+import { readStatements } from "./statements.js";
+import type { Included, PolicyFile, Statement, Word } from "./syntax.js";
 
 /** Files that include each other twice over would otherwise be read for ever. */
 const MOST_FILES = 1_000;

@@ -4,7 +4,8 @@ import type { ParseOptions, Policy } from "../types.js";
 import { PolicyBuilder } from "./build.js";
 import type { Scope } from "./policy.js";
 import { Source, type Spot } from "./source.js";
-import { type PolicyFile, readStatements, type Statement, type Word } from "./statements.js";
+import { readStatements } from "./statements.js";
+import type { PolicyFile, Statement, Word } from "./syntax.js";
 
 /**
  * Reads a policy in Momentum's stanza syntax. Pure: an `include` is a mistake here, `loadPolicy` reads those.

@@ -1,45 +1,8 @@
 // Policy text → statements, without judging them: words, quotes, comments, braces, and what to read after a mistake.
 
 import { isLimitOption, STANZAS } from "./options.js";
-import type { Source } from "./source.js";
 import { closest, nearMiss } from "./suggest.js";
-
-/** A piece of the text and what it says. */
-export interface Word {
-  readonly text: string;
-  readonly start: number;
-  readonly end: number;
-  /** How many characters of quoting come before the text. */
-  readonly quoted: 0 | 1;
-}
-
-/** A file that an `include` brings in, read already; or why it could not be. */
-export type Included = { readonly file: PolicyFile } | { readonly problem: string; readonly help?: string };
-
-/** One statement of a policy text. */
-export type Statement =
-  | {
-      readonly is: "option";
-      readonly key: Word;
-      readonly value: Word | undefined;
-      readonly valueStart: number;
-      readonly valueEnd: number;
-    }
-  | { readonly is: "stanza"; readonly key: Word; readonly name: Word | undefined; readonly body: readonly Statement[] }
-  | { readonly is: "include"; readonly key: Word; readonly path: Word; included: readonly Included[] | undefined }
-  | {
-      readonly is: "mistake";
-      readonly start: number;
-      readonly end: number;
-      readonly message: string;
-      readonly help: string | undefined;
-    };
-
-/** One text and its statements. */
-export interface PolicyFile {
-  readonly source: Source;
-  readonly statements: readonly Statement[];
-}
+import type { Statement, Word } from "./syntax.js";
 
 /** Stanzas within stanzas; ours nest three deep. */
 const DEEPEST = 100;
@@ -56,6 +19,10 @@ const PUNCTUATION = new Set(["=", "{", "}", "[", "]", "(", ")"]);
 class StatementReader {
   readonly #text: string;
   #at = 0;
+  /** Where a character was last looked for and found, so that a long line is not searched again for each of its words. */
+  readonly #searched = new Map<string, { readonly from: number; readonly found: number }>();
+  /** By quotes: from where on they do not close any more. */
+  readonly #openFrom = new Map<string, number>();
 
   constructor(text: string) {
     this.#text = text;
@@ -133,7 +100,7 @@ class StatementReader {
     const name = word !== undefined && this.#isLineEnd(key.end) ? undefined : word;
     const end = name?.end ?? key.end;
     this.#at = end;
-    if (STANZAS.has(keyword) && name !== undefined && !/^[^\n]*\{/.test(this.#text.slice(end, this.#lineEnd(end)))) {
+    if (STANZAS.has(keyword) && name !== undefined && this.#next("{", end) >= this.#lineEnd(end)) {
       into.push(
         mistake(
           key.start,
@@ -143,9 +110,7 @@ class StatementReader {
         ),
       );
       // Most likely only the brace was forgotten: what follows is its body, and its `}` is there.
-      const body: Statement[] = [];
-      this.#statements(body, key.start, depth + 1);
-      into.push({ is: "stanza", key, name, body });
+      this.#stanza(into, key, name, key.start, depth);
       return;
     }
     if (INCLUDES.has(keyword))
@@ -222,7 +187,16 @@ class StatementReader {
   }
 
   #lineEnd(at: number): number {
-    return endOr(this.#text.indexOf("\n", at), this.#text.length);
+    return this.#next("\n", at);
+  }
+
+  /** The next such character from `at` on, or the end of the text. */
+  #next(character: string, at: number): number {
+    const known = this.#searched.get(character);
+    if (known !== undefined && known.from <= at && at <= known.found) return known.found;
+    const found = endOr(this.#text.indexOf(character, at), this.#text.length);
+    this.#searched.set(character, { from: at, found });
+    return found;
   }
 
   /** Whether nothing more stands on the line. */
@@ -232,6 +206,11 @@ class StatementReader {
 
   #body(into: Statement[], key: Word, name: Word | undefined, depth: number): void {
     const opener = this.#at++;
+    this.#stanza(into, key, name, opener, depth);
+  }
+
+  /** Reads the inside of a stanza; `opener` is what is said to be open if it never ends. */
+  #stanza(into: Statement[], key: Word, name: Word | undefined, opener: number, depth: number): void {
     const keyword = key.text.toLowerCase();
     const body: Statement[] = [];
     if (depth >= DEEPEST) {
@@ -318,9 +297,9 @@ class StatementReader {
 
   #string(into: Statement[], quotes: string, multiline: boolean): Word {
     const start = this.#at;
-    const end = this.#closingQuote(start, quotes);
-    const lineEnd = endOr(this.#text.indexOf("\n", start), this.#text.length);
-    if (end === -1 || (!multiline && lineEnd < end)) {
+    const lineEnd = this.#lineEnd(start);
+    const end = this.#closingQuote(start, quotes, multiline ? this.#text.length : lineEnd);
+    if (end === -1) {
       const word = this.#restOfLine(lineEnd, 1);
       into.push(mistake(start, word.end, `\`${quotes}\` is not closed on its line`));
       return word;
@@ -334,19 +313,25 @@ class StatementReader {
   /** A word whose end was forgotten, up to the `{` behind it or to the end of the line, so that reading goes on well. */
   #restOfLine(lineEnd: number, quoted: 0 | 1): Word {
     const start = this.#at;
-    const brace = this.#text.lastIndexOf("{", lineEnd);
-    const rest = this.#text.slice(start, brace > start ? brace : lineEnd).trimEnd();
+    const line = this.#text.slice(start, lineEnd);
+    const brace = line.lastIndexOf("{");
+    const rest = line.slice(0, brace > 0 ? brace : line.length).trimEnd();
     this.#at = start + rest.length;
     return { text: rest.slice(quoted), start, end: this.#at, quoted };
   }
 
-  #closingQuote(start: number, quotes: string): number {
+  /** Where the string that opens at `start` closes before `limit`, or -1. */
+  #closingQuote(start: number, quotes: string, limit: number): number {
+    if (start >= (this.#openFrom.get(quotes) ?? Number.POSITIVE_INFINITY)) return -1;
     let end = start + 1;
-    while (end < this.#text.length && this.#text[end] !== quotes) {
+    while (end < limit && this.#text[end] !== quotes) {
       const next = this.#text[end + 1];
       end += quotes === '"' && this.#text[end] === "\\" && (next === '"' || next === "\\") ? 2 : 1;
     }
-    return end < this.#text.length ? end : -1;
+    if (end < limit) return end;
+    // A quote behind this one was passed as an escape, so reading from it meets the same escapes and no end either.
+    if (limit === this.#text.length) this.#openFrom.set(quotes, start);
+    return -1;
   }
 
   /** Without its closing slash the word is returned as it is, for the builder to complain about. */
@@ -356,7 +341,7 @@ class StatementReader {
     const pattern = /\/(?:[^\n\\/]|\\[^\n])*\/\w*/y;
     pattern.lastIndex = start;
     const [text] = pattern.exec(this.#text) ?? [];
-    if (text === undefined) return this.#restOfLine(endOr(this.#text.indexOf("\n", start), this.#text.length), 0);
+    if (text === undefined) return this.#restOfLine(this.#lineEnd(start), 0);
     this.#at += text.length;
     return { text, start, end: this.#at, quoted: 0 };
   }
@@ -368,7 +353,7 @@ class StatementReader {
       BLANK.test(this.#text);
       this.#at = BLANK.lastIndex;
       const character = this.#text[this.#at];
-      if (character === "#") this.#at = endOr(this.#text.indexOf("\n", this.#at), this.#text.length);
+      if (character === "#") this.#at = this.#lineEnd(this.#at);
       else if (character === "/" && this.#text[this.#at + 1] === "*") this.#comment(into);
       else return;
     }
