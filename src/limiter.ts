@@ -46,6 +46,9 @@ export function createLimiter(policy: Policy, options: LimiterOptions = {}): Loc
     if (value !== undefined) throw new TypeError(`Unknown limiter option ${name}`);
   }
   checkCount("maxWaiting", maxWaiting, 0);
+  if (matchCacheSize === Number.POSITIVE_INFINITY) {
+    throw new RangeError("Limiter option matchCacheSize must be finite: names come from the internet");
+  }
   checkCount("matchCacheSize", matchCacheSize, 1);
   if (typeof clock?.now !== "function" || typeof clock.after !== "function") {
     throw new TypeError("Limiter option clock must have the functions now and after");
@@ -57,9 +60,6 @@ function checkCount(name: string, value: unknown, least: number): void {
   if (typeof value !== "number") throw new TypeError(`Limiter option ${name} must be a number, not ${typeof value}`);
   if (value !== Number.POSITIVE_INFINITY && (!Number.isSafeInteger(value) || value < least)) {
     throw new RangeError(`Limiter option ${name} must be a whole number from ${least}, not ${value}`);
-  }
-  if (name === "matchCacheSize" && value === Number.POSITIVE_INFINITY) {
-    throw new RangeError("Limiter option matchCacheSize must be finite: names come from the internet");
   }
 }
 
@@ -245,7 +245,7 @@ class OutboundLimiter implements LocalLimiter, Lessor {
 
   update(policy: Policy): void {
     const table = new Table(policy, this.#cacheSize);
-    const waiting = [...this.#table.counters.line.plans].flatMap(({ queue }) => [...queue] as Request[]);
+    const waiting = [...this.#table.counters.line.clear()];
     // Nothing below can fail: a policy is checked when it is made, and the targets were when they came.
     this.#table = table;
     for (const lease of this.#held) {
@@ -255,8 +255,6 @@ class OutboundLimiter implements LocalLimiter, Lessor {
     const admitted: Request[] = [];
     for (const request of waiting.sort((a, b) => a.order - b.order)) {
       request.plan = table.plans.ofNormal(regroup(request.plan.target, request.target.bindingGroup, table.data));
-      request.before = undefined;
-      request.after = undefined;
       const verdict = table.counters.take(request.plan);
       request.reserve = verdict === "reserve";
       if (verdict === "wait") table.counters.line.join(request);

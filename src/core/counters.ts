@@ -16,7 +16,10 @@ export class Counters<Request extends Waiter = Waiter> {
   /** Slots taken out of the reserve and not given back yet. */
   reserveInUse = 0;
 
-  /** Takes one slot of every counter of the plan, or changes nothing. Never overtakes the plan's own queue. */
+  /**
+   * Takes one slot of every counter of the plan, or changes nothing. Never overtakes the plan's own queue. It decides as
+   * `verdict` does, in one pass, as every uncontended `acquire` comes this way.
+   */
   take(plan: Plan): Verdict {
     const { counters } = plan;
     if (plan.queue.length > 0 || (this.line.length > 0 && this.line.isCutFor(plan))) return "wait";
@@ -81,7 +84,7 @@ export class Counters<Request extends Waiter = Waiter> {
     return this.#counters.get(key);
   }
 
-  /** The counter of a claim, for one more plan or frame to point to. */
+  /** The counter of a claim, for one more plan to point to. */
   refer({ key, limit, ceiling }: Claim): Counter {
     let counter = this.#counters.get(key);
     if (counter === undefined) {
@@ -92,7 +95,7 @@ export class Counters<Request extends Waiter = Waiter> {
     return counter;
   }
 
-  /** One plan or frame less points to it. */
+  /** One plan less points to it. */
   release(counter: Counter): void {
     counter.references--;
     if (counter.references === 0) this.#counters.delete(counter.key);

@@ -64,7 +64,7 @@ export class Line<Request extends Waiter = Waiter> {
   /** Takes all waiting requests out; nobody is admitted because of that. Returns them. */
   clear(): readonly Request[] {
     const requests = [...this.plans].flatMap(({ queue }) => [...queue] as Request[]);
-    for (const counter of this.#kept.splice(0)) counter.open++;
+    this.#giveUpKept();
     this.#keeper = undefined;
     this.#starved.clear();
     this.#cut.clear();
@@ -189,8 +189,7 @@ export class Line<Request extends Waiter = Waiter> {
       if (plan.parkedOn !== lacks) this.#park(plan, lacks);
       return;
     }
-    for (const counter of this.#kept) counter.open++;
-    this.#kept.length = 0;
+    this.#giveUpKept();
     const waitedOn = plan.parkedOn ?? plan.pair;
     this.#admit(plan, waitedOn, admitted);
     // What it waited on may still have room: it is not always the counter being served.
@@ -202,10 +201,16 @@ export class Line<Request extends Waiter = Waiter> {
     plan.passedOver = 0;
     if (!this.#starved.delete(plan) || this.#keeper !== plan) return;
     this.#keeper = undefined;
-    const kept = this.#kept.splice(0);
-    for (const counter of kept) counter.open++;
+    const kept = this.#giveUpKept();
     this.#promote(admitted);
     for (const counter of kept) this.#serve(counter, admitted);
+  }
+
+  /** Lets everybody have what was kept. Returns the counters it was kept of. */
+  #giveUpKept(): readonly Counter[] {
+    const kept = this.#kept.splice(0);
+    for (const counter of kept) counter.open++;
+    return kept;
   }
 
   #unqueue(request: Request): void {

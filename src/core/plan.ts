@@ -22,7 +22,7 @@ export class Counter {
   inUse = 0;
   /** Waiting requests that claim it, whether it holds them up or another counter does. */
   wanted = 0;
-  /** Plans and frames that point to it. It leaves the table with the last of them. */
+  /** Plans that point to it. It leaves the table with the last of them. */
   references = 0;
   waiting: Waiting | undefined = undefined;
 

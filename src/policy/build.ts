@@ -3,7 +3,7 @@
 import { PolicyError } from "../errors.js";
 import type { LimitOption, Policy, PolicyIssue } from "../types.js";
 import { identityProblem, normalName } from "./name.js";
-import { isLimitOption, OPTIONS, type ScopeKind, STANZAS, VALID_IN } from "./options.js";
+import { isLimitOption, meantStanza, OPTIONS, type ScopeKind, STANZAS, VALID_IN } from "./options.js";
 import { compilePattern, type PatternProblem } from "./pattern.js";
 import { DEFAULT, isGrouped, type Names, newPolicy, newScope, type Pattern, type Scope } from "./policy.js";
 import { printPolicy } from "./print.js";
@@ -40,7 +40,7 @@ export class PolicyBuilder {
     this.#ignoreUnknown = ignoreUnknown;
   }
 
-  /** The policy. @throws {PolicyError} when there was any mistake. */
+  /** The policy. @throws {PolicyError} when a mistake was made. */
   finish(source: string): Policy {
     const [first, ...rest] = this.#issues.sort(inSourceOrder).slice(0, MOST_ISSUES).map(issueOf);
     if (first !== undefined) throw new PolicyError([first, ...rest]);
@@ -67,8 +67,8 @@ export class PolicyBuilder {
     const validIn = STANZAS.get(kind);
     if (validIn === undefined) {
       this.#unknown(spot, keyword, "stanza", STANZAS.keys());
-      const meant = closest(kind, STANZAS.keys(), nearMiss);
-      return meant === undefined ? undefined : newScope(meant as ScopeKind, name ?? "", within);
+      const meant = meantStanza(kind);
+      return meant === undefined ? undefined : newScope(meant, name ?? "", within);
     }
     const stray = (): Scope => newScope(kind, name ?? "", within);
     if (!validIn.includes(within.kind)) {

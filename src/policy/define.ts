@@ -38,10 +38,13 @@ function addObject(builder: PolicyBuilder, scope: Scope, input: unknown, path: s
   if (depth > DEEPEST) return;
   for (const [key, value] of Object.entries(input)) {
     if (value === undefined) continue;
-    const spot = spotAt(path === "" ? key : `${path}.${key}`);
+    const inside = path === "" ? key : `${path}.${key}`;
     const stanza = STANZAS.has(key.toLowerCase()) && !(typeof value === "string" && scope.kind === "binding");
-    if (stanza || isObject(value)) addStanzas(builder, scope, key, value, path === "" ? key : `${path}.${key}`, depth);
-    else builder.set(scope, key, typeof value === "string" ? value : shown(value), spot, spot);
+    if (stanza || isObject(value)) addStanzas(builder, scope, key, value, inside, depth);
+    else {
+      const spot = spotAt(inside);
+      builder.set(scope, key, typeof value === "string" ? value : shown(value), spot, spot);
+    }
   }
 }
 

@@ -1,6 +1,7 @@
 // The option table: where each option is valid, its default, where it is looked up and in which order, what it counts.
 
 import type { LimitOption } from "../types.js";
+import { closest, nearMiss } from "./suggest.js";
 
 /** Kinds of scopes. All but `global` are also the keywords of their stanzas. */
 export type ScopeKind = "global" | "binding_group" | "binding" | "domain" | "host";
@@ -199,6 +200,11 @@ export const STANZAS: ReadonlyMap<string, readonly ScopeKind[]> = new Map<string
   ["domain", ["global", "binding_group", "binding"]],
   ["host", ["global", "binding_group", "binding"]],
 ]);
+
+/** The stanza that a keyword, in lower case, is or was most likely meant to be. */
+export function meantStanza(keyword: string): ScopeKind | undefined {
+  return (STANZAS.has(keyword) ? keyword : closest(keyword, STANZAS.keys(), nearMiss)) as ScopeKind | undefined;
+}
 
 /** Whether a keyword, in lower case, is one of our options. */
 export function isLimitOption(keyword: string): keyword is LimitOption {

@@ -1,7 +1,6 @@
 // Policy text → statements, without judging them: words, quotes, comments, braces, and what to read after a mistake.
 
-import { isLimitOption, STANZAS } from "./options.js";
-import { closest, nearMiss } from "./suggest.js";
+import { isLimitOption, meantStanza, STANZAS } from "./options.js";
 import type { Statement, Word } from "./syntax.js";
 
 /** Stanzas within stanzas; ours nest three deep. */
@@ -216,7 +215,7 @@ class StatementReader {
     if (depth >= DEEPEST) {
       into.push(mistake(opener, opener + 1, `stanzas nest more than ${DEEPEST} deep`));
       this.#at = this.#text.length;
-    } else if (STANZAS.has(keyword) || closest(keyword, STANZAS.keys(), nearMiss) !== undefined) {
+    } else if (meantStanza(keyword) !== undefined) {
       this.#statements(body, opener, depth + 1);
     } else {
       this.#skipBody(body, opener);
