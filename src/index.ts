@@ -28,10 +28,14 @@ export type {
   Limits,
   LocalLimiter,
   Milliseconds,
+  Observer,
   ParseOptions,
   Policy,
   PolicyInput,
   PolicyIssue,
+  PolicyWatch,
   Snapshot,
   Target,
+  WatchOptions,
 } from "./types.js";
+export { watchPolicy } from "./watch.js";

@@ -2,46 +2,52 @@
 
 import debug from "debug";
 import { systemClock } from "./clock.js";
-import { Counters, fullCounters } from "./core/counters.js";
-import { explain, explainLimits, oldestWaits, stateOf } from "./core/explain.js";
-import { Matcher } from "./core/match.js";
-import { type Plan, Waiter } from "./core/plan.js";
-import { Plans } from "./core/plans.js";
-import { reserveOf, type Scopes, scopesOf } from "./core/resolve.js";
+import { fullCounters } from "./core/counters.js";
+import { explain, oldestWaits, stateOf, statesOf } from "./core/explain.js";
+import type { Counter, Plan } from "./core/plan.js";
+import { reserveOf } from "./core/resolve.js";
 import { Roll } from "./core/roll.js";
-import { describeTarget, type NormalTarget, normalTarget, regroup } from "./core/target.js";
+import { describeTarget, normalTarget, regroup } from "./core/target.js";
+import { Deadlines } from "./deadlines.js";
 import { AcquireTimeoutError, LimiterClosedError, QueueFullError } from "./errors.js";
+import { traceLeases } from "./leak.js";
 import { HeldLease, type Lessor } from "./lease.js";
-import { dataOf, type PolicyData } from "./policy/policy.js";
+import { AUDIENCE, Audience, CHANNELS, type Events } from "./observer.js";
+import { quietly } from "./quietly.js";
+import { Aborts, Request } from "./request.js";
+import { Table } from "./table.js";
 import type {
   AcquireOptions,
   Clock,
   CounterState,
+  ExplainedLimit,
   Explanation,
   Lease,
   LeaseInfo,
   LimiterOptions,
   LocalLimiter,
   Milliseconds,
+  Observer,
   Policy,
   Snapshot,
   Target,
 } from "./types.js";
 
 const log = debug("outbound-limiter:limiter");
+const NONE: readonly never[] = [];
 
 /**
  * Makes a limiter that enforces a policy in this process. Opens nothing and starts no timer until something waits.
  *
  * @param policy from `parsePolicy`, `loadPolicy` or `definePolicy`; one policy may serve many limiters
- * @param options `maxWaiting`, `matchCacheSize`, `clock`
+ * @param options `maxWaiting`, `matchCacheSize`, `observer`, `clock`
  * @throws {TypeError} not a policy, or an option that does not exist or has the wrong type
  * @throws {RangeError} an option out of range
  * @example
  * const limiter = createLimiter(parsePolicy("max_outbound_connections = 20"));
  */
 export function createLimiter(policy: Policy, options: LimiterOptions = {}): LocalLimiter {
-  const { maxWaiting = 100_000, matchCacheSize = 16_384, clock = systemClock, ...others } = options;
+  const { maxWaiting = 100_000, matchCacheSize = 16_384, observer, clock = systemClock, ...others } = options;
   for (const [name, value] of Object.entries(others)) {
     if (value !== undefined) throw new TypeError(`Unknown limiter option ${name}`);
   }
@@ -53,7 +59,9 @@ export function createLimiter(policy: Policy, options: LimiterOptions = {}): Loc
   if (typeof clock?.now !== "function" || typeof clock.after !== "function") {
     throw new TypeError("Limiter option clock must have the functions now and after");
   }
-  return new OutboundLimiter(policy, { maxWaiting, matchCacheSize, clock });
+  if (observer !== undefined && (typeof observer !== "object" || observer === null))
+    throw new TypeError("Limiter option observer must be an object");
+  return traceLeases(new OutboundLimiter(policy, { maxWaiting, matchCacheSize, clock }, observer));
 }
 
 function checkCount(name: string, value: unknown, least: number): void {
@@ -71,101 +79,14 @@ function checkTimeout(timeout: unknown): Milliseconds {
   return timeout;
 }
 
-/** A request with what its caller waits for. */
-class Request extends Waiter {
-  readonly target: Target;
-  readonly order: number;
-  readonly resolve: (lease: Lease) => void;
-  readonly reject: (reason: unknown) => void;
-  timer: Disposable | undefined;
-  aborts: Aborts | undefined;
-  /** Admitted or gone. A clock that cannot take a timer back must not end it a second time. */
-  settled = false;
-
-  constructor(
-    plan: Plan,
-    since: Milliseconds,
-    order: number,
-    target: Target,
-    resolve: (lease: Lease) => void,
-    reject: (reason: unknown) => void,
-  ) {
-    super(plan, since);
-    this.order = order;
-    this.target = target;
-    this.resolve = resolve;
-    this.reject = reject;
-  }
-
-  /** Its caller gets an answer; timer and signal are let go. Never throws, whatever the caller's clock or signal does. */
-  settle(): void {
-    const { timer, aborts } = this;
-    this.settled = true;
-    this.timer = undefined;
-    this.aborts = undefined;
-    if (timer !== undefined) quietly(() => timer[Symbol.dispose]());
-    aborts?.remove(this);
-  }
-}
-
-/** The requests that wait under one signal: one listener for all of them, however many they are. */
-class Aborts {
-  readonly #signal: AbortSignal;
-  readonly #requests = new Set<Request>();
-  readonly #onAbort: () => void;
-
-  constructor(signal: AbortSignal, abort: (request: Request) => void) {
-    this.#signal = signal;
-    this.#onAbort = () => {
-      for (const request of this.#requests) abort(request);
-    };
-  }
-
-  add(request: Request): void {
-    if (this.#requests.size === 0) this.#signal.addEventListener("abort", this.#onAbort);
-    this.#requests.add(request);
-  }
-
-  remove(request: Request): void {
-    this.#requests.delete(request);
-    if (this.#requests.size === 0) quietly(() => this.#signal.removeEventListener("abort", this.#onAbort));
-  }
-}
-
-function quietly(call: () => void): void {
-  try {
-    call();
-  } catch (error) {
-    log("a caller's clock or signal failed: %o", error);
-  }
-}
-
-/** What follows from one policy: its matches, its plans, its counters. Replaced as a whole by another policy. */
-class Table {
-  readonly policy: Policy;
-  readonly data: PolicyData;
-  readonly counters: Counters<Request> = new Counters<Request>();
-  readonly plans: Plans;
-  readonly #matcher: Matcher;
-
-  constructor(policy: Policy, cacheSize: number) {
-    this.policy = policy;
-    this.data = dataOf(policy);
-    this.#matcher = new Matcher(cacheSize);
-    this.plans = new Plans(this.data, this.counters, this.#matcher, cacheSize);
-  }
-
-  scopes(target: NormalTarget): Scopes {
-    return scopesOf(this.data, target, this.#matcher);
-  }
-}
-
 class OutboundLimiter implements LocalLimiter, Lessor {
   readonly #maxWaiting: number;
   readonly #cacheSize: number;
   readonly #clock: Clock;
   readonly #held = new Roll<HeldLease>();
+  readonly #deadlines: Deadlines<Request>;
   readonly #aborts = new WeakMap<AbortSignal, Aborts>();
+  readonly #audience = new Audience();
   #table: Table;
   #closed = false;
   #lastNow = 0;
@@ -173,11 +94,22 @@ class OutboundLimiter implements LocalLimiter, Lessor {
   #requests = 0;
   readonly #onEmpty = new Set<() => void>();
 
-  constructor(policy: Policy, options: Required<LimiterOptions>) {
+  constructor(policy: Policy, options: Required<Omit<LimiterOptions, "observer">>, observer: Observer | undefined) {
     this.#maxWaiting = options.maxWaiting;
     this.#cacheSize = options.matchCacheSize;
     this.#clock = options.clock;
+    this.#deadlines = new Deadlines(options.clock, {
+      expire: (due) => this.#timeOut(due),
+      fail: (all, error) => {
+        for (const request of all) this.#remove(request, error);
+      },
+    });
+    if (observer !== undefined) this.#audience.add(observer);
     this.#table = new Table(policy, this.#cacheSize);
+  }
+
+  get [AUDIENCE](): Audience {
+    return this.#audience;
   }
 
   async acquire(target: Target, options: AcquireOptions = {}): Promise<Lease> {
@@ -187,13 +119,16 @@ class OutboundLimiter implements LocalLimiter, Lessor {
     signal?.throwIfAborted();
     const lease = this.#take(plan, target);
     if (lease !== undefined) return lease;
-    const { counters } = this.#table;
-    if (timeout === 0) throw this.#timedOut(plan, target, 0, 0);
-    if (counters.line.length >= this.#maxWaiting)
-      throw new QueueFullError(describeTarget(plan.target), counters.line.length);
-    const since = this.#now();
+    const name = describeTarget(plan.target);
+    if (timeout === 0) {
+      const blockedBy = this.#table.blockedBy(plan, this.#lastNow);
+      throw this.#refuse(target, plan, new AcquireTimeoutError(name, 0, target, 0, blockedBy));
+    }
+    const { length } = this.#table.counters.line;
+    if (length >= this.#maxWaiting) throw this.#refuse(target, plan, new QueueFullError(name, length));
     return new Promise<Lease>((resolve, reject) => {
-      this.#enqueue(new Request(plan, since, this.#requests++, target, resolve, reject), timeout, signal);
+      const asked = { target, timeout, resolve, reject };
+      this.#enqueue(new Request(plan, this.#lastNow, this.#requests++, asked), signal);
     });
   }
 
@@ -247,6 +182,7 @@ class OutboundLimiter implements LocalLimiter, Lessor {
     const table = new Table(policy, this.#cacheSize);
     const waiting = [...this.#table.counters.line.clear()];
     // Nothing below can fail: a policy is checked when it is made, and the targets were when they came.
+    const from = this.#table.policy.source;
     this.#table = table;
     for (const lease of this.#held) {
       lease.plan = table.plans.ofNormal(regroup(lease.plan.target, lease.target.bindingGroup, table.data));
@@ -260,16 +196,24 @@ class OutboundLimiter implements LocalLimiter, Lessor {
       if (verdict === "wait") table.counters.line.join(request);
       else admitted.push(request);
     }
-    this.#tell(admitted);
+    const granted = this.#grant(admitted);
+    if (this.#audience.wants(CHANNELS.updated)) {
+      const over = [...table.counters.live()].filter(({ inUse, limit, ceiling }) => inUse > Math.max(limit, ceiling));
+      this.#audience.tell("updated", { from, to: policy.source, overLimit: this.#states(over) });
+    }
+    this.#tellGranted(granted);
   }
 
   async close({ timeout }: { readonly timeout?: Milliseconds } = {}): Promise<void> {
     const patience = checkTimeout(timeout);
     this.#closed = true;
-    for (const request of this.#table.counters.line.clear()) {
+    const waiting = this.#table.counters.line.clear();
+    const errors = waiting.map(({ plan }) => new LimiterClosedError(describeTarget(plan.target)));
+    for (const [index, request] of waiting.entries()) {
       request.settle();
-      request.reject(new LimiterClosedError(describeTarget(request.plan.target)));
+      request.reject(errors[index]);
     }
+    for (const [index, { target, plan }] of waiting.entries()) this.#refuse(target, plan, errors[index]);
     if (this.#held.length === 0 || patience === 0) return;
     await new Promise<void>((resolve) => {
       let timer: Disposable | undefined;
@@ -289,7 +233,12 @@ class OutboundLimiter implements LocalLimiter, Lessor {
 
   giveBack(lease: HeldLease): void {
     this.#held.remove(lease);
-    this.#tell(this.#table.counters.drop(lease.plan, lease.reserve));
+    const granted = this.#grant(this.#table.counters.drop(lease.plan, lease.reserve));
+    if (this.#audience.wants(CHANNELS.released)) {
+      const held = Math.max(0, Math.round(this.#safeNow() - lease.since));
+      this.#audience.tell("released", { target: lease.target, held });
+    }
+    this.#tellGranted(granted);
     if (this.#held.length === 0) for (const done of [...this.#onEmpty]) done();
   }
 
@@ -303,34 +252,40 @@ class OutboundLimiter implements LocalLimiter, Lessor {
     // The clock is asked before anything is taken: if it fails, nothing was.
     const now = this.#now();
     const verdict = counters.take(plan);
-    return verdict === "wait" ? undefined : this.#lease(target, plan, verdict === "reserve", now, 0);
+    if (verdict === "wait") return undefined;
+    const lease = this.#lease(target, plan, verdict === "reserve", now, 0);
+    if (this.#audience.wants(CHANNELS.granted))
+      this.#audience.tell("granted", { target, waited: 0, reserve: lease.reserve, blockedBy: [] });
+    return lease;
   }
 
-  #lease(target: Target, plan: Plan, reserve: boolean, now: Milliseconds, waited: Milliseconds): Lease {
+  #lease(target: Target, plan: Plan, reserve: boolean, now: Milliseconds, waited: Milliseconds): HeldLease {
     const lease = new HeldLease(this, target, plan, reserve, now, waited);
     this.#held.add(lease);
     return lease;
   }
 
-  #enqueue(request: Request, timeout: Milliseconds, signal: AbortSignal | undefined): void {
+  #enqueue(request: Request, signal: AbortSignal | undefined): void {
     const { counters } = this.#table;
+    const { plan, target } = request;
     counters.line.join(request);
-    if (log.enabled) log("%s waits, %d waiting", describeTarget(request.plan.target), counters.line.length);
     try {
       if (signal !== undefined) {
         const aborts = this.#abortsOf(signal);
         aborts.add(request);
         request.aborts = aborts;
       }
-      if (timeout !== Number.POSITIVE_INFINITY) {
-        const timer = this.#clock.after(timeout, () => this.#timeOut(request, timeout));
-        // A clock may have fired at once.
-        if (request.settled) quietly(() => timer[Symbol.dispose]());
-        else request.timer = timer;
+      if (request.timeout !== Number.POSITIVE_INFINITY) {
+        request.deadlines = this.#deadlines;
+        this.#deadlines.add(request);
       }
     } catch (error) {
       this.#remove(request, error);
+      return;
     }
+    if (log.enabled) log("%s waits, %d waiting", describeTarget(plan.target), counters.line.length);
+    if (!request.settled && this.#audience.wants(CHANNELS.queued))
+      this.#audience.tell("queued", { target, blockedBy: this.#states(fullCounters(plan)) });
   }
 
   #abortsOf(signal: AbortSignal): Aborts {
@@ -342,39 +297,49 @@ class OutboundLimiter implements LocalLimiter, Lessor {
     return aborts;
   }
 
-  #timeOut(request: Request, timeout: Milliseconds): void {
-    if (request.settled) return;
-    const waited = Math.max(timeout, Math.round(this.#safeNow() - request.since));
-    const error = this.#timedOut(request.plan, request.target, timeout, waited);
-    this.#remove(request, error);
-  }
-
-  #timedOut(plan: Plan, target: Target, timeout: Milliseconds, waited: Milliseconds): AcquireTimeoutError {
-    const { counters } = this.#table;
-    const full = new Set(fullCounters(plan).map(({ key }) => key));
-    const blockedBy = explainLimits(this.#table.scopes(plan.target), counters, this.#safeNow(), full);
-    return new AcquireTimeoutError(describeTarget(plan.target), timeout, target, waited, blockedBy);
+  /** What held them up is found out before the first of them leaves, and once for all of one queue. */
+  #timeOut(due: readonly Request[]): void {
+    const now = this.#safeNow();
+    const blockedBy = new Map<Plan, readonly ExplainedLimit[]>();
+    for (const { plan } of due) if (!blockedBy.has(plan)) blockedBy.set(plan, this.#table.blockedBy(plan, now));
+    for (const request of due) {
+      const { plan, target, timeout, since } = request;
+      const waited = Math.max(timeout, Math.round(now - since));
+      const name = describeTarget(plan.target);
+      this.#remove(request, new AcquireTimeoutError(name, timeout, target, waited, blockedBy.get(plan) ?? NONE));
+    }
   }
 
   /** Out of the line, with a reason. */
   #remove(request: Request, reason: unknown): void {
     if (request.settled) return;
+    const { plan, target } = request;
+    // What it waited for is told as it was: leaving may free it for others.
+    const full = this.#audience.wants(CHANNELS.refused) ? fullCounters(plan) : [];
     request.settle();
-    const admitted = this.#table.counters.leave(request);
+    const granted = this.#grant(this.#table.counters.leave(request));
     request.reject(reason);
-    this.#tell(admitted);
+    this.#refuse(target, plan, reason, full);
+    this.#tellGranted(granted);
   }
 
-  /** Requests whose slots are taken get their leases. Counts are settled by now: callers' code may run. */
-  #tell(admitted: readonly Request[]): void {
+  /** Tells of a request that ends without a lease. */
+  #refuse<Reason>(target: Target, plan: Plan, error: Reason, full?: readonly Counter[]): Reason {
+    if (this.#audience.wants(CHANNELS.refused))
+      this.#audience.tell("refused", { target, error, blockedBy: this.#states(full ?? fullCounters(plan)) });
+    return error;
+  }
+
+  /** Requests whose slots are taken get their leases. Returns who has to be told, once everything is settled. */
+  #grant(admitted: readonly Request[]): readonly Events["granted"][] {
     if (this.#table.counters.line.isCut && !this.#resuming) {
       this.#resuming = true;
       queueMicrotask(() => {
         this.#resuming = false;
-        this.#tell(this.#table.counters.resume());
+        this.#tellGranted(this.#grant(this.#table.counters.resume()));
       });
     }
-    if (admitted.length === 0) return;
+    if (admitted.length === 0) return NONE;
     const now = this.#safeNow();
     for (const request of admitted) {
       request.settle();
@@ -382,6 +347,20 @@ class OutboundLimiter implements LocalLimiter, Lessor {
       if (log.enabled) log("%s goes after %d ms", describeTarget(request.plan.target), waited);
       request.resolve(this.#lease(request.target, request.plan, request.reserve, now, waited));
     }
+    if (!this.#audience.wants(CHANNELS.granted)) return NONE;
+    return admitted.map(({ target, since, reserve, waitedFor }) => {
+      const blockedBy = waitedFor === undefined ? [] : this.#states([waitedFor]);
+      return { target, waited: Math.max(0, Math.round(now - since)), reserve, blockedBy };
+    });
+  }
+
+  #tellGranted(granted: readonly Events["granted"][]): void {
+    for (const event of granted) this.#audience.tell("granted", event);
+  }
+
+  #states(counters: readonly Counter[]): CounterState[] {
+    const limited = counters.filter(({ limit }) => limit !== Number.POSITIVE_INFINITY);
+    return statesOf(limited, this.#table.counters, this.#lastNow);
   }
 
   #now(): Milliseconds {

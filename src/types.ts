@@ -198,6 +198,48 @@ export interface Clock {
   after(delay: Milliseconds, run: () => void): Disposable;
 }
 
+/**
+ * Who is told what a limiter does, after the fact, with the counters settled: a callback may use the limiter. One that
+ * throws costs no slot and no request; the first time, it is told as a process warning. Whether there is an observer or
+ * not, every event is published on `node:diagnostics_channel` as well, as `outbound-limiter:<event>`. Without observer
+ * and subscribers, an event costs a check.
+ *
+ * Of the states of counters in an event, `oldestWait` is looked up when it is read.
+ *
+ * @example
+ * const limiter = createLimiter(policy, {
+ *   observer: { queued: ({ target, blockedBy }) => console.log(`${target.domain} waits for ${blockedBy[0]?.key}`) },
+ * });
+ */
+export interface Observer {
+  /** A request waits; for what is full, if it is not for those before it in its own queue. */
+  queued?(event: { readonly target: Target; readonly blockedBy: readonly CounterState[] }): void;
+  /** A lease was given; `waited` in milliseconds, and for which limit at last: nothing if it went at once. */
+  granted?(event: {
+    readonly target: Target;
+    readonly waited: Milliseconds;
+    /** Out of the reserve. */
+    readonly reserve: boolean;
+    readonly blockedBy: readonly CounterState[];
+  }): void;
+  /** A request that could not go at once ended without a lease: timed out, aborted, refused by a full queue, closed. */
+  refused?(event: {
+    readonly target: Target;
+    readonly error: unknown;
+    readonly blockedBy: readonly CounterState[];
+  }): void;
+  /** A lease was given back; `held` in milliseconds. */
+  released?(event: { readonly target: Target; readonly held: Milliseconds }): void;
+  /** A lease's slots were given to others. With the limits of one process that never happens. */
+  lost?(event: { readonly target: Target; readonly error: Error }): void;
+  /** Another policy is in force; the counters that hold more than it allows. */
+  updated?(event: { readonly from: string; readonly to: string; readonly overLimit: readonly CounterState[] }): void;
+  /** `watchPolicy` could not read the edited policy; the one before stays in force. */
+  reloadFailed?(event: { readonly policy: string; readonly error: unknown }): void;
+  /** What became of the cluster. With the limits of one process that never happens. */
+  cluster?(event: { readonly state: "up" | "down" | "recovering"; readonly error?: unknown }): void;
+}
+
 /** What `createLimiter` takes beside the policy. */
 export interface LimiterOptions {
   /**
@@ -210,8 +252,40 @@ export interface LimiterOptions {
    * @default 16_384
    */
   readonly matchCacheSize?: number;
+  /** Is told of every request, lease and policy. */
+  readonly observer?: Observer;
   /** @default the monotonic clock and timers of Node */
   readonly clock?: Clock;
+}
+
+/** How to follow a policy file. */
+export interface WatchOptions {
+  /** As for `loadPolicy`. */
+  readonly unknown?: "error" | "ignore";
+  /**
+   * After a change, how long nothing else may change before the policy is read, in milliseconds.
+   * @default 100
+   */
+  readonly pause?: Milliseconds;
+  /** Another policy is in force. `policy.warnings` may deserve a look. */
+  readonly onReload?: (policy: Policy) => void;
+  /**
+   * The edited policy has mistakes (`PolicyError`) or cannot be read; the one before stays in force.
+   * @default a process warning
+   */
+  readonly onError?: (error: unknown) => void;
+}
+
+/** A policy file that is followed. */
+export interface PolicyWatch extends Disposable {
+  /**
+   * Reads the policy now, whether it has changed or not.
+   *
+   * @throws {PolicyError} as is told to `onError`; the policy before stays in force
+   */
+  reload(): Promise<Policy>;
+  /** Follows no longer. The policy stays in force. */
+  close(): void;
 }
 
 /** What every limiter can do. */

@@ -30,6 +30,16 @@ export function oldestWaits(counters: Counters): Map<Counter, number> {
   return oldest;
 }
 
+/** The states of some counters. The oldest wait is looked up when it is asked for: that walks through the whole line. */
+export function statesOf(some: readonly Counter[], counters: Counters, now: number): CounterState[] {
+  return some.map((counter) => ({
+    ...stateOf(counter, undefined, now),
+    get oldestWait() {
+      return stateOf(counter, oldestWaits(counters).get(counter), now).oldestWait;
+    },
+  }));
+}
+
 /**
  * The limits that apply to a target, with their counts and where they come from. Resolved afresh: a plan in the table
  * has its counters and nothing else. `only` picks some of them by key.
@@ -38,9 +48,9 @@ export function explainLimits(
   scopes: Scopes,
   counters: Counters,
   now: number,
+  oldest: ReadonlyMap<Counter, number>,
   only?: ReadonlySet<string>,
 ): ExplainedLimit[] {
-  const oldest = counters.line.length === 0 ? undefined : oldestWaits(counters);
   return resolve(scopes)
     .filter(({ limit, key }) => limit !== Number.POSITIVE_INFINITY && (only === undefined || only.has(key)))
     .map((claim) => explainClaim(claim, scopes, counters.get(claim.key), oldest, now));
@@ -50,7 +60,7 @@ function explainClaim(
   claim: Claim,
   scopes: Scopes,
   counter: Counter | undefined,
-  oldest: Map<Counter, number> | undefined,
+  oldest: ReadonlyMap<Counter, number>,
   now: number,
 ): ExplainedLimit {
   const { key, limit, option, scope } = claim;
@@ -58,7 +68,7 @@ function explainClaim(
   const state =
     counter === undefined
       ? { key, limit, inUse: 0, waiting: 0, oldestWait: 0 }
-      : stateOf(counter, oldest?.get(counter), now);
+      : stateOf(counter, oldest.get(counter), now);
   return {
     ...state,
     option,
@@ -80,7 +90,7 @@ export function explain(
   counters: Counters,
   now: number,
 ): Explanation {
-  const limits = explainLimits(scopes, counters, now);
+  const limits = explainLimits(scopes, counters, now, oldestWaits(counters));
   const reserve = reserveOf(scopes.policy);
   const explanation: Explanation = {
     target,

@@ -70,6 +70,7 @@ export class Line<Request extends Waiter = Waiter> {
     this.#cut.clear();
     for (const request of requests) {
       request.plan.passedOver = 0;
+      request.waitedFor = request.plan.parkedOn;
       this.#unqueue(request);
     }
     return requests;
@@ -144,6 +145,7 @@ export class Line<Request extends Waiter = Waiter> {
     // INVARIANT: a plan on a roll has requests waiting, and all of them came through `join`.
     const request = plan.queue.first as Request;
     request.reserve = isPastLimit(plan);
+    request.waitedFor = counter;
     hold(plan);
     this.#unqueue(request);
     admitted.push(request);

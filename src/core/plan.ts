@@ -41,6 +41,8 @@ export class Waiter implements Linked<Waiter> {
   readonly since: number;
   /** Once admitted: whether it went out of the reserve. */
   reserve = false;
+  /** Once admitted: the counter it waited for last. */
+  waitedFor: Counter | undefined = undefined;
   before: Waiter | undefined = undefined;
   after: Waiter | undefined = undefined;
 

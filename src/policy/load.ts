@@ -23,8 +23,20 @@ const MOST_FILES = 1_000;
  * @example
  * const policy = await loadPolicy("limits.conf");
  */
-export async function loadPolicy(path: string, options: Omit<ParseOptions, "source"> = {}): Promise<Policy> {
-  const loader = new Loader(dirname(path));
+export function loadPolicy(path: string, options: Omit<ParseOptions, "source"> = {}): Promise<Policy> {
+  return readPolicy(path, options, () => undefined);
+}
+
+/**
+ * The same. `look` is told of every file and folder before it is looked at or for: the policy may be another once one of
+ * them is.
+ */
+export async function readPolicy(
+  path: string,
+  options: Omit<ParseOptions, "source">,
+  look: (path: string) => void,
+): Promise<Policy> {
+  const loader = new Loader(dirname(path), look);
   let file: PolicyFile;
   try {
     file = await loader.read(path, [], []);
@@ -37,14 +49,17 @@ export async function loadPolicy(path: string, options: Omit<ParseOptions, "sour
 
 class Loader {
   readonly #root: string;
+  readonly #look: (path: string) => void;
   #files = 0;
 
-  constructor(root: string) {
+  constructor(root: string, look: (path: string) => void) {
     this.#root = root;
+    this.#look = look;
   }
 
   /** `chain` holds the real paths of the files around it, `at` where their includes stand. */
   async read(path: string, chain: readonly string[], at: readonly number[]): Promise<PolicyFile> {
+    this.#look(path);
     const text = await readFile(path, "utf8");
     const file = { source: new Source(path, text, at), statements: readStatements(text) };
     await this.#includes(file.statements, file.source, [...chain, await realpath(path)]);
@@ -86,6 +101,7 @@ class Loader {
   async #find(path: string, from: string): Promise<string[] | { readonly problem: string; readonly help?: string }> {
     const candidates = isAbsolute(path) ? [path] : [...new Set([join(dirname(from), path), join(this.#root, path)])];
     for (const candidate of candidates) {
+      this.#look(candidate);
       try {
         const found = await stat(candidate);
         if (found.isFile()) return [candidate];

@@ -1,0 +1,75 @@
+// A request that waits, with what its caller waits for, and the signals that may end its wait.
+
+import { type Plan, Waiter } from "./core/plan.js";
+import type { Deadlines, Timed } from "./deadlines.js";
+import { quietly } from "./quietly.js";
+import type { Lease, Milliseconds, Target } from "./types.js";
+
+/** What a caller of `acquire` gave, and how it is answered. */
+export interface Asked {
+  readonly target: Target;
+  /** Infinity: for ever. */
+  readonly timeout: Milliseconds;
+  readonly resolve: (lease: Lease) => void;
+  readonly reject: (reason: unknown) => void;
+}
+
+/** A waiter that is a caller's promise. */
+export class Request extends Waiter implements Timed {
+  readonly target: Target;
+  readonly timeout: Milliseconds;
+  readonly order: number;
+  readonly resolve: (lease: Lease) => void;
+  readonly reject: (reason: unknown) => void;
+  deadlines: Deadlines<Request> | undefined;
+  aborts: Aborts | undefined;
+  /** Admitted or gone. */
+  settled = false;
+
+  constructor(plan: Plan, since: Milliseconds, order: number, { target, timeout, resolve, reject }: Asked) {
+    super(plan, since);
+    this.order = order;
+    this.target = target;
+    this.timeout = timeout;
+    this.resolve = resolve;
+    this.reject = reject;
+  }
+
+  get deadline(): Milliseconds {
+    return this.since + this.timeout;
+  }
+
+  /** Its caller gets an answer; timer and signal are let go. Never throws, whatever the caller's clock or signal does. */
+  settle(): void {
+    const { deadlines, aborts } = this;
+    this.settled = true;
+    this.deadlines = undefined;
+    this.aborts = undefined;
+    deadlines?.remove();
+    aborts?.remove(this);
+  }
+}
+
+/** The requests that wait under one signal: one listener for all of them, however many they are. */
+export class Aborts {
+  readonly #signal: AbortSignal;
+  readonly #requests = new Set<Request>();
+  readonly #onAbort: () => void;
+
+  constructor(signal: AbortSignal, abort: (request: Request) => void) {
+    this.#signal = signal;
+    this.#onAbort = () => {
+      for (const request of this.#requests) abort(request);
+    };
+  }
+
+  add(request: Request): void {
+    if (this.#requests.size === 0) this.#signal.addEventListener("abort", this.#onAbort);
+    this.#requests.add(request);
+  }
+
+  remove(request: Request): void {
+    this.#requests.delete(request);
+    if (this.#requests.size === 0) quietly(() => this.#signal.removeEventListener("abort", this.#onAbort));
+  }
+}

@@ -1,0 +1,53 @@
+// What follows from one policy: its matches, its plans, its counters. Replaced as a whole by another policy.
+
+import { Counters, fullCounters } from "./core/counters.js";
+import { explainLimits, oldestWaits } from "./core/explain.js";
+import { Matcher } from "./core/match.js";
+import type { Counter, Plan } from "./core/plan.js";
+import { Plans } from "./core/plans.js";
+import { type Scopes, scopesOf } from "./core/resolve.js";
+import type { NormalTarget } from "./core/target.js";
+import { dataOf, type PolicyData } from "./policy/policy.js";
+import type { Request } from "./request.js";
+import type { ExplainedLimit, Milliseconds, Policy } from "./types.js";
+
+/** Queues for each of which an old answer to who waits longest may be a millisecond older. */
+const QUEUES_PER_MILLISECOND = 100;
+
+export class Table {
+  readonly policy: Policy;
+  readonly data: PolicyData;
+  readonly counters: Counters<Request> = new Counters<Request>();
+  readonly plans: Plans;
+  readonly #matcher: Matcher;
+  #oldest: { readonly at: Milliseconds; readonly waits: Map<Counter, Milliseconds> } | undefined;
+
+  constructor(policy: Policy, cacheSize: number) {
+    this.policy = policy;
+    this.data = dataOf(policy);
+    this.#matcher = new Matcher(cacheSize);
+    this.plans = new Plans(this.data, this.counters, this.#matcher, cacheSize);
+  }
+
+  scopes(target: NormalTarget): Scopes {
+    return scopesOf(this.data, target, this.#matcher);
+  }
+
+  /** The limits that a target waits for now. */
+  blockedBy(plan: Plan, now: Milliseconds): readonly ExplainedLimit[] {
+    const full = new Set(fullCounters(plan).map(({ key }) => key));
+    return explainLimits(this.scopes(plan.target), this.counters, now, this.#oldestWaits(now), full);
+  }
+
+  /**
+   * As `oldestWaits`, which walks through the whole line. When every receiver is down that is long, and requests time
+   * out all the time: then an answer serves for a while.
+   */
+  #oldestWaits(now: Milliseconds): Map<Counter, Milliseconds> {
+    const { size } = this.counters.line.plans;
+    const serves = Math.floor(size / QUEUES_PER_MILLISECOND);
+    if (this.#oldest === undefined || now - this.#oldest.at >= serves)
+      this.#oldest = { at: now, waits: oldestWaits(this.counters) };
+    return this.#oldest.waits;
+  }
+}
