@@ -5,7 +5,9 @@ import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { build, type Options } from "tsup";
 
-const entry = ["src/index.ts"];
+/** What can be imported; the command can only be run. */
+const library = ["src/index.ts", "src/metrics.ts"];
+const entry = [...library, "src/cli.ts"];
 const common: Options = { outDir: "dist", target: "node20", dts: false, sourcemap: true, removeNodeProtocol: false };
 
 const config: Options = {
@@ -18,11 +20,18 @@ const config: Options = {
   onSuccess: async () => {
     // Not by tsup's own splitting of CommonJS: that goes through sucrase, which turns `?.` into closures and class fields
     // into calls, on the hot path as well, and writes absolute paths into source maps.
-    await build({ ...common, config: false, entry: ["dist/**/*.js"], format: ["cjs"], bundle: false, silent: true });
+    await build({
+      ...common,
+      config: false,
+      entry: ["dist/**/*.js", "!dist/cli.js"],
+      format: ["cjs"],
+      bundle: false,
+      silent: true,
+    });
     execFileSync("tsc", ["-p", "tsconfig.build.json"], { stdio: "inherit" });
 
     const declarations = new Set<string>();
-    for (const source of entry) collectDeclarations(source.replace(/^src\/(.*)\.ts$/, "$1.d.ts"), declarations);
+    for (const source of library) collectDeclarations(source.replace(/^src\/(.*)\.ts$/, "$1.d.ts"), declarations);
     for (const file of readdirSync("dist", { recursive: true, encoding: "utf8" })) {
       if (file.endsWith(".cjs")) copyForCommonJs(file, file);
       if (!file.endsWith(".d.ts")) continue;

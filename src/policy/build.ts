@@ -12,7 +12,7 @@ import { closest, hint, nearMiss } from "./suggest.js";
 
 /** More would not be read. */
 const MOST_ISSUES = 50;
-/** Mistakes are found a little out of order; with this many at hand the first ones are the first in the source. */
+/** Mistakes are found out of order: of this many only the first in the source are kept. */
 const MOST_NOTES = 10_000;
 
 /** Its own look-up order passes groups by. */
@@ -42,7 +42,7 @@ export class PolicyBuilder {
 
   /** The policy. @throws {PolicyError} when a mistake was made. */
   finish(source: string): Policy {
-    const [first, ...rest] = this.#issues.sort(inSourceOrder).slice(0, MOST_ISSUES).map(issueOf);
+    const [first, ...rest] = this.#firstIssues().map(issueOf);
     if (first !== undefined) throw new PolicyError([first, ...rest]);
     const warnings = this.#warnings.sort(inSourceOrder).map(issueOf);
     const groupOf = new Map<string, string>();
@@ -51,7 +51,13 @@ export class PolicyBuilder {
   }
 
   issue(spot: Spot, rule: PolicyIssue["rule"], message: string, help?: string): void {
-    if (this.#issues.length < MOST_NOTES) this.#issues.push({ spot, rule, message, help });
+    this.#issues.push({ spot, rule, message, help });
+    if (this.#issues.length >= MOST_NOTES) this.#firstIssues();
+  }
+
+  #firstIssues(): Note[] {
+    this.#issues.sort(inSourceOrder).splice(MOST_ISSUES);
+    return this.#issues;
   }
 
   #warn(spot: Spot, rule: PolicyIssue["rule"], message: string, help?: string): void {
@@ -77,6 +83,11 @@ export class PolicyBuilder {
     }
     if (name === undefined) {
       this.issue(spot, "bad-name", `\`${kind}\` stanza without a name`, `write \`${kind} "name" { … }\``);
+      return stray();
+    }
+    const problem = quotesProblem(name);
+    if (problem !== undefined) {
+      this.issue(nameSpot, "bad-name", `${kind} name ${problem}`);
       return stray();
     }
     const isName = kind === "domain" || kind === "host";
@@ -211,7 +222,7 @@ export class PolicyBuilder {
   }
 
   #member(binding: Scope, group: string | undefined, spot: Spot): void {
-    const problem = group === undefined ? "is a list" : identityProblem(group);
+    const problem = group === undefined ? "is a list" : (quotesProblem(group) ?? identityProblem(group));
     if (problem !== undefined || group === undefined) {
       this.issue(spot, "bad-name", `binding_group name ${problem}`);
       return;
@@ -222,7 +233,7 @@ export class PolicyBuilder {
 
   #unknown(spot: Spot, word: string, what: "option" | "stanza", known: Iterable<string>): void {
     const keyword = word.toLowerCase();
-    const miss = closest(keyword, known, nearMiss);
+    const miss = what === "stanza" ? meantStanza(keyword) : closest(keyword, known, nearMiss);
     if (this.#ignoreUnknown && miss === undefined) {
       // A whole ecelerity.conf has hundreds: they must not crowd out the warnings that matter.
       if (this.#ignored++ < MOST_ISSUES) this.#warn(spot, `unknown-${what}`, `ignored ${what} \`${shorten(word)}\``);
@@ -272,9 +283,13 @@ function readLimit(value: string | undefined): number | undefined {
   return Number.isSafeInteger(limit) ? limit : undefined;
 }
 
+/** What a word processor makes of `"` belongs to a bare word. */
+const quotesProblem = (name: string): string | undefined =>
+  /^[\u2018-\u201f\u00ab\u00bb]/.test(name) ? 'is in typographic quotes: use straight ones, `"`' : undefined;
+
 const shownLimit = (limit: number): string => (limit === Number.POSITIVE_INFINITY ? "-1" : String(limit));
 
-const shorten = (word: string): string => (word.length > 60 ? `${word.slice(0, 60)}…` : word);
+const shorten = (word: string): string => (word.length > 60 ? `${word.slice(0, 60)}…` : word || '""');
 
 function placeOfSpot(spot: Spot): string {
   return spot.line === 0 ? spot.excerpt() : `${spot.source}:${spot.line}:${spot.column}`;

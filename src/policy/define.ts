@@ -30,7 +30,7 @@ export function definePolicy(input: PolicyInput): Policy {
 
 function addObject(builder: PolicyBuilder, scope: Scope, input: unknown, path: string, depth = 0): void {
   if (!isObject(input)) {
-    const message = path === "" ? "a policy must be an object" : `expected an object, found ${shown(input)}`;
+    const message = path === "" ? "a policy must be a plain object" : `expected a plain object, found ${shown(input)}`;
     builder.issue(spotAt(path), "bad-value", message);
     return;
   }
@@ -59,7 +59,7 @@ function addStanzas(
 ): void {
   const spot = spotAt(path);
   if (!isObject(stanzas)) {
-    builder.issue(spot, "bad-value", `expected an object of ${keyword} stanzas by name, found ${shown(stanzas)}`);
+    builder.issue(spot, "bad-value", `expected a plain object of ${keyword} stanzas by name, found ${shown(stanzas)}`);
     return;
   }
   if (!STANZAS.has(keyword.toLowerCase())) {
@@ -75,12 +75,17 @@ function addStanzas(
   }
 }
 
+/** A plain one: the entries of a Map, say, would not be seen. */
 function isObject(value: unknown): value is object {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
+  if (typeof value !== "object" || value === null) return false;
+  const prototype: unknown = Object.getPrototypeOf(value);
+  // Those of another realm have another `Object.prototype`.
+  return prototype === null || Object.getPrototypeOf(prototype) === null;
 }
 
 function shown(value: unknown): string {
-  if (typeof value === "object" && value !== null) return Array.isArray(value) ? "a list" : "an object";
+  if (Array.isArray(value)) return "a list";
+  if (typeof value === "object" && value !== null) return isObject(value) ? "an object" : "an object of a class";
   return typeof value === "function" ? "a function" : String(value);
 }
 

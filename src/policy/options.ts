@@ -201,9 +201,11 @@ export const STANZAS: ReadonlyMap<string, readonly ScopeKind[]> = new Map<string
   ["host", ["global", "binding_group", "binding"]],
 ]);
 
-/** The stanza that a keyword, in lower case, is or was most likely meant to be. */
+/** The stanza that a keyword, in lower case, is or was most likely meant to be: `domian`, or `domaind.example`. */
 export function meantStanza(keyword: string): ScopeKind | undefined {
-  return (STANZAS.has(keyword) ? keyword : closest(keyword, STANZAS.keys(), nearMiss)) as ScopeKind | undefined;
+  const known = [...STANZAS.keys()];
+  const glued = (stanza: string) => keyword.startsWith(stanza) && (keyword === stanza || /[^\w-]/.test(keyword));
+  return (known.find(glued) ?? closest(keyword, known, nearMiss)) as ScopeKind | undefined;
 }
 
 /** Whether a keyword, in lower case, is one of our options. */

@@ -49,18 +49,9 @@ function addStatements(builder: PolicyBuilder, scope: Scope, { source, statement
       const { key, name, body } = statement;
       const inner = builder.enter(scope, key.text, name?.text, spotOf(source, key), nameSpot(source, name ?? key));
       if (inner !== undefined) addStatements(builder, inner, { source, statements: body });
-      else addMistakes(builder, source, body);
     } else {
       addIncluded(builder, scope, source, statement);
     }
-  }
-}
-
-/** Inside a stanza that is not ours: only what is wrong whatever the stanza is. */
-function addMistakes(builder: PolicyBuilder, source: Source, statements: readonly Statement[]): void {
-  for (const statement of statements) {
-    if (statement.is === "mistake") addStatements(builder, builder.root, { source, statements: [statement] });
-    else if (statement.is === "stanza") addMistakes(builder, source, statement.body);
   }
 }
 

@@ -1,396 +1,306 @@
-// Policy text → statements, without judging them: words, quotes, comments, braces, and what to read after a mistake.
+// Policy text → statements, without judging them: options, stanzas, includes, and what to read after a mistake.
 
-import { isLimitOption, meantStanza, STANZAS } from "./options.js";
+import { isLimitOption, meantStanza, OPTIONS, type ScopeKind, STANZAS } from "./options.js";
+import { closest, hint } from "./suggest.js";
 import type { Statement, Word } from "./syntax.js";
+import { PUNCTUATION, WordReader } from "./words.js";
 
-/** Stanzas within stanzas; ours nest three deep. */
-const DEEPEST = 100;
+/** Stanzas within stanzas that are read; ours nest three deep. */
+const DEEPEST = 10;
 const INCLUDES = new Set(["include", "readonly_include"]);
 
-/** Reads statements until the text ends. Never throws; what cannot be read becomes a mistake in the place where it is. */
-export function readStatements(text: string): Statement[] {
-  return new StatementReader(text).read();
+/** Reads statements until the text ends. Never throws; mistakes come first, each with its place. */
+export function readStatements(text: string, missing = 0): Statement[] {
+  const reader = new StatementReader(text, missing);
+  const statements = reader.read();
+  // Now that it is known how many `}` are missing, stanzas can be ended where theirs must be missing.
+  if (missing === 0 && reader.unclosed > 0) return readStatements(text, reader.unclosed);
+  return [...reader.mistakes, ...statements];
 }
 
-const BLANK = /\s*/y;
-const PUNCTUATION = new Set(["=", "{", "}", "[", "]", "(", ")"]);
+/** A stanza that is being read. */
+interface Open {
+  readonly kind: ScopeKind;
+  /** Where its `{` is; undefined if that is missing, which was said. */
+  readonly opener: number | undefined;
+  /** How far the line of its `{` is indented, and that of its first statement. */
+  readonly indent: number;
+  inside: number | undefined;
+}
 
-class StatementReader {
-  readonly #text: string;
-  #at = 0;
-  /** Where a character was last looked for and found, so that a long line is not searched again for each of its words. */
-  readonly #searched = new Map<string, { readonly from: number; readonly found: number }>();
-  /** By quotes: from where on they do not close any more. */
-  readonly #openFrom = new Map<string, number>();
+/** What begins a statement: `key =`, `keyword {` or `keyword name {`. */
+const STATEMENT = /^([^\s#/"'={}[\]()]+)(?:\s*[={]|[^\S\n]*(?:"[^"\n]*"|'[^'\n]*'|[^\s#"'={}[\]()]+)\s*\{)/;
+const FARTHEST = 400;
+const STANZA = /\w+(?!\w|\s*=)/y;
+/** What cannot stand right behind a value. */
+const BEHIND_VALUE = /["'[({]|[^\S\n]*=/y;
+const BRACE = /\s*\{/y;
+const BRACE_NEXT = /[^\S\n]*\{/y;
+const BRACE_ON_LINE = /[^\n{}#]*\{/y;
+const INSTEAD_OF_BRACE = /\s*[=([)\],:;]/y;
+const LINE_END = /[^\S\n]*(?:[#\n]|$)/y;
 
-  constructor(text: string) {
-    this.#text = text;
-    if (text.startsWith("\ufeff")) this.#at = 1;
+class StatementReader extends WordReader {
+  /** How many stanzas have no `}`. */
+  unclosed = 0;
+  /** How many of them are still to be found. */
+  #missing: number;
+  /** The stanzas around, the global scope first. */
+  readonly #open: Open[] = [{ kind: "global", opener: undefined, indent: 0, inside: 0 }];
+  /** Each `{` that was said to be wrong has a `}` somewhere, or was one too many. */
+  #strayOpen = 0;
+
+  constructor(text: string, missing: number) {
+    super(text);
+    this.#missing = missing;
   }
 
   read(): Statement[] {
     const statements: Statement[] = [];
-    this.#statements(statements, undefined, 0);
+    this.#statements(statements);
     return statements;
   }
 
-  /** Statements up to the `}` that closes `opener`, or to the end of the text. */
-  #statements(into: Statement[], opener: number | undefined, depth: number): void {
+  /** Statements up to the `}` of the innermost stanza, or to the end of the text. */
+  #statements(into: Statement[]): void {
+    const stanza = this.#innermost;
+    const isGlobal = this.#open.length === 1;
     for (;;) {
-      this.#blank(into);
-      const character = this.#text[this.#at];
-      if (character === undefined) {
-        // Only the innermost: the stanzas around it lack their brace for the same one slip.
-        if (opener !== undefined) this.#unclosed(into, opener);
+      // What could not be read may have been, or hidden, the `}`.
+      const isSaid = this.slipped || stanza.opener === undefined;
+      this.slipped = false;
+      this.blank();
+      const character = this.text[this.at];
+      if (character === undefined || (!isGlobal && this.#endsHere(stanza))) {
+        if (!isGlobal) this.#unclosed(isSaid ? undefined : stanza.opener);
         return;
       }
-      if (character === "}") {
-        this.#at++;
-        if (opener !== undefined) return;
-        if (this.#strayOpen > 0) this.#strayOpen--;
-        else into.push(mistake(this.#at - 1, this.#at, "`}` without a `{`"));
-      } else {
-        this.#statement(into, depth);
+      if (character !== "}") {
+        this.#statement(into);
+        continue;
       }
+      this.at++;
+      if (!isGlobal) return;
+      if (this.#strayOpen > 0) this.#strayOpen--;
+      else this.mistake(this.at - 1, this.at, "`}` without a `{`");
     }
   }
 
-  #unclosedSaid = false;
-  /** Each `{` without a keyword, which was said, has a `}` somewhere or was one too many. */
-  #strayOpen = 0;
-
-  #unclosed(into: Statement[], opener: number): void {
-    if (!this.#unclosedSaid)
-      into.unshift(mistake(opener, opener + 1, "`{` is never closed", "add a `}` where the stanza ends"));
-    this.#unclosedSaid = true;
+  get #innermost(): Open {
+    return this.#open.at(-1) as Open;
   }
 
-  #statement(into: Statement[], depth: number): void {
-    const key = this.#word(into, "keyword");
-    if (key === undefined) return;
-    const keyword = key.text.toLowerCase();
-    this.#blank(into);
-    if (this.#text[this.#at] === "=") {
-      this.#at++;
-      this.#option(into, key, depth);
+  #unclosedAt = -1;
+
+  #unclosed(opener: number | undefined): void {
+    if (!this.cut) this.unclosed++;
+    if (this.#missing === 0) return;
+    this.#missing--;
+    // Of several that end at one place only the innermost: the stanzas around it lack their brace for the same one slip.
+    if (opener !== undefined && this.#unclosedAt !== this.at) {
+      const line = this.text.slice(0, this.at).split("\n").length;
+      const next = this.shown(this.at, this.lineEnd(this.at));
+      const where = next === "" ? "where the stanza ends" : `before \`${next}\` in line ${line}`;
+      this.mistake(opener, opener + 1, "`{` is never closed", `add a \`}\` ${where}`);
+    }
+    this.#unclosedAt = this.at;
+    this.#strayOpen++;
+  }
+
+  /** Whether a stanza must have ended before what comes next, as its `}` is one of those that are missing. */
+  #endsHere(stanza: Open): boolean {
+    if (this.#missing === 0) return false;
+    const isFirst = this.at === this.first;
+    if (this.text[this.at] === "}") return isFirst && this.indent < stanza.indent;
+    stanza.inside ??= isFirst ? this.indent : Number.POSITIVE_INFINITY;
+    if (isFirst && this.indent <= stanza.indent && stanza.indent < stanza.inside) return this.atWord();
+    // A stanza that is valid further out, and in none that ends on the way there.
+    const places = STANZAS.get(this.match(STANZA)?.toLowerCase() ?? "") ?? [];
+    const place = this.#open.findLastIndex(({ kind }) => places.includes(kind));
+    const ended = this.#open.length - 1 - place;
+    return place >= 0 && ended > 0 && ended <= this.#missing;
+  }
+
+  #statement(into: Statement[]): void {
+    const key = this.word("keyword");
+    if (key === undefined) {
+      this.#noStatement();
       return;
     }
-    if (this.#text[this.#at] === "{") {
-      this.#body(into, key, undefined, depth);
+    const keyword = key.text.toLowerCase();
+    this.blank();
+    if (this.text[this.at] === "=") {
+      this.#option(into, key, keyword);
       return;
     }
     const included = INCLUDES.has(keyword);
-    const name = !this.#atWord() || (included && this.#startsStatement(key.end)) ? undefined : this.#word(into, "name");
+    const name = this.atWord() && !(included && this.#startsStatement(key.end)) ? this.word("name") : undefined;
     if (name !== undefined && included) {
       into.push({ is: "include", key, path: name, included: undefined });
       return;
     }
-    this.#blank(into);
-    if (this.#text[this.#at] === "{" && name !== undefined) {
-      this.#body(into, key, name, depth);
-      return;
-    }
-    this.#incomplete(into, key, keyword, name, depth);
+    this.blank();
+    if (this.text[this.at] === "{") this.#stanza(into, key, name, this.at++);
+    else this.#incomplete(into, key, keyword, name);
   }
 
-  /** A keyword, perhaps a name, and then neither `=` nor `{`. */
-  #incomplete(into: Statement[], key: Word, keyword: string, word: Word | undefined, depth: number): void {
-    // A word on a later line is the next statement.
-    const name = word !== undefined && this.#isLineEnd(key.end) ? undefined : word;
+  #noStatement(): void {
+    // Behind a quote that was said to be wrong, a statement may well begin.
+    if (this.slipped) return;
+    const character = this.text[this.at];
+    this.mistake(this.at, this.at + 1, `expected an option or a stanza, found \`${character}\``);
+    if (character === "{") {
+      this.at++;
+      this.#strayOpen++;
+    } else this.#toNextLine();
+  }
+
+  /** A keyword, perhaps a name, and then neither `=` nor `{`. A word on a later line is the next statement, and read again. */
+  #incomplete(into: Statement[], key: Word, keyword: string, word: Word | undefined): void {
+    const isAlone = this.match(LINE_END, key.end) !== undefined;
+    if (isAlone && this.slipped) {
+      this.mistakes.pop();
+      this.slipped = false;
+    }
+    const name = isAlone ? undefined : word;
+    const { start } = key;
     const end = name?.end ?? key.end;
-    this.#at = end;
-    if (STANZAS.has(keyword) && name !== undefined && this.#next("{", end) >= this.#lineEnd(end)) {
-      into.push(
-        mistake(
-          key.start,
-          end,
-          `\`{\` is missing after the name of the ${keyword}`,
-          `write \`${keyword} "${name.text}" { … }\``,
-        ),
-      );
+    this.at = end;
+    if (isLimitOption(keyword) || (keyword === "binding_group" && this.#innermost.kind === "binding")) {
+      const help = `write \`${keyword} = ${name?.text ?? "20"}\``;
+      this.#refuse(start, end, `\`=\` is missing after \`${keyword}\``, help);
+    } else if (INCLUDES.has(keyword)) {
+      this.#refuse(start, end, `\`${keyword}\` without a path`, `write \`${keyword} "file"\``);
+    } else if (STANZAS.has(keyword) && name !== undefined && this.match(BRACE_ON_LINE) === undefined) {
+      const help = `write \`${keyword} "${name.text}" { … }\``;
+      this.mistake(start, end, `\`{\` is missing after the name of the ${keyword}`, help);
+      this.at += this.match(INSTEAD_OF_BRACE)?.length ?? 0;
+      this.#strayOpen++;
       // Most likely only the brace was forgotten: what follows is its body, and its `}` is there.
-      this.#stanza(into, key, name, key.start, depth);
-      return;
-    }
-    if (INCLUDES.has(keyword))
-      into.push(mistake(key.start, end, `\`${keyword}\` without a path`, `write \`${keyword} "file"\``));
-    else if (isLimitOption(keyword)) {
-      into.push(
-        mistake(
-          key.start,
-          end,
-          `\`=\` is missing after \`${keyword}\``,
-          `write \`${keyword} = ${name?.text ?? "20"}\``,
-        ),
-      );
+      this.#stanza(into, key, name, undefined);
     } else {
-      into.push(
-        mistake(
-          key.start,
-          end,
-          `expected \`=\` or \`{\` after \`${excerptOf(name ?? key)}\``,
-          'write `option = value` or `stanza "name" { … }`',
-        ),
-      );
-    }
-    this.#toNextLine();
-  }
-
-  #option(into: Statement[], key: Word, depth: number): void {
-    const equals = this.#at;
-    this.#blank(into);
-    const start = this.#at;
-    const opening = this.#text[start];
-    if (opening === "(" || opening === "[") {
-      if (this.#skipList(into, start))
-        into.push({ is: "option", key, value: undefined, valueStart: start, valueEnd: this.#at });
-      return;
-    }
-    if (opening === undefined || opening === "}" || this.#startsStatement(equals)) {
-      this.#at = equals;
-      into.push(mistake(key.start, equals, `no value after \`${excerptOf(key)} =\``));
-      return;
-    }
-    if (PUNCTUATION.has(opening)) {
-      into.push(mistake(key.start, start + 1, `expected a value after \`${excerptOf(key)} =\`, found \`${opening}\``));
-      this.#toNextLine();
-      return;
-    }
-    const value = this.#word(into, "value") as Word;
-    if (STANZAS.has(key.text.toLowerCase()) && /^\s*\{/.test(this.#text.slice(this.#at, this.#lineEnd(this.#at)))) {
-      into.push(
-        mistake(
-          key.start,
-          value.end,
-          "`=` between the keyword and the name of a stanza",
-          `write \`${key.text} "${value.text}" { … }\``,
-        ),
-      );
-      this.#blank(into);
-      this.#body(into, key, value, depth);
-      return;
-    }
-    into.push({ is: "option", key, value, valueStart: value.start, valueEnd: value.end });
-    if (/^["'=[({]/.test(this.#text.slice(this.#at, this.#at + 1))) {
-      into.push(mistake(value.start, this.#at + 1, `\`${this.#text[this.#at]}\` right behind a value`));
-      this.#toNextLine();
+      this.#strayOpen++;
+      // Behind an option on the same line it belongs to the value: one mistake, whatever the value is without it.
+      const before = into.at(-1);
+      if (before?.is === "option" && this.lineEnd(before.valueEnd) === this.lineEnd(start)) into.pop();
+      const meant = closest(keyword, [...INCLUDES, ...OPTIONS], hint);
+      const help =
+        meant === undefined ? 'write `option = value` or `stanza "name" { … }`' : `did you mean \`${meant}\`?`;
+      const last = name ?? key;
+      this.#refuse(start, end, `expected \`=\` or \`{\` after \`${this.shown(last.start, end)}\``, help);
     }
   }
 
-  /** Whether the next word stands on a later line than `after` and begins a statement of its own. */
-  #startsStatement(after: number): boolean {
-    if (!this.#text.slice(after, this.#at).includes("\n")) return false;
-    return /^[^\s#/"'={}[\]()]+\s*(?:=|\{|(?:"[^"\n]*"|[^\s#"'={}[\]()]+)\s*\{)/.test(
-      this.#text.slice(this.#at, this.#at + 400),
-    );
+  #option(into: Statement[], key: Word, keyword: string): void {
+    const end = ++this.at;
+    const written = this.shown(key.start, end);
+    this.blank();
+    const start = this.at;
+    const opening = this.text[start] ?? "}";
+    if (opening === "}" || this.#startsStatement(end)) {
+      this.at = end;
+      this.mistake(key.start, end, `no value after \`${written}\``);
+    } else if (INCLUDES.has(keyword)) {
+      const path = this.atWord() ? this.word("value") : undefined;
+      const help = `write \`${keyword} "${path?.text ?? "file"}"\``;
+      this.#refuse(key.start, end, `\`=\` after \`${keyword}\``, help);
+    } else if (opening === "(" || opening === "[") {
+      this.#list();
+      if (!this.slipped) into.push({ is: "option", key, value: undefined, valueStart: start, valueEnd: this.at });
+    } else if (PUNCTUATION.has(opening)) {
+      this.#refuse(key.start, start + 1, `expected a value after \`${written}\`, found \`${opening}\``);
+    } else this.#value(into, key, keyword);
   }
 
-  #lineEnd(at: number): number {
-    return this.#next("\n", at);
+  #value(into: Statement[], key: Word, keyword: string): void {
+    const { at: start } = this;
+    const isStanza = STANZAS.has(keyword);
+    const value = this.word(isStanza || isLimitOption(keyword) ? "value" : "foreign value");
+    const brace = this.match(BRACE_NEXT);
+    const behind = this.match(BEHIND_VALUE);
+    if (isStanza && value !== undefined && brace !== undefined) {
+      const help = `write \`${keyword} "${value.text}" { … }\``;
+      this.mistake(key.start, value.end, "`=` between the keyword and the name of a stanza", help);
+      this.at += brace.length;
+      this.#stanza(into, key, value, this.at - 1);
+    } else if (value === undefined || behind !== undefined || this.slipped) {
+      this.#refuse(start, this.at + (behind?.length ?? 0), `\`${behind?.trim()}\` right behind a value`);
+    } else into.push({ is: "option", key, value, valueStart: start, valueEnd: value.end });
   }
 
-  /** The next such character from `at` on, or the end of the text. */
-  #next(character: string, at: number): number {
-    const known = this.#searched.get(character);
-    if (known !== undefined && known.from <= at && at <= known.found) return known.found;
-    const found = endOr(this.#text.indexOf(character, at), this.#text.length);
-    this.#searched.set(character, { from: at, found });
-    return found;
+  /** The statement that begins here on a later line than `after`, up to its `=` or `{`, and its keyword. */
+  #startsStatement(after: number): RegExpExecArray | null {
+    return this.text.slice(after, this.at).includes("\n")
+      ? STATEMENT.exec(this.text.slice(this.at, this.at + FARTHEST))
+      : null;
   }
 
-  /** Whether nothing more stands on the line. */
-  #isLineEnd(at: number): boolean {
-    return /^\s*(?:#|$)/.test(this.#text.slice(at, this.#lineEnd(at)));
-  }
-
-  #body(into: Statement[], key: Word, name: Word | undefined, depth: number): void {
-    const opener = this.#at++;
-    this.#stanza(into, key, name, opener, depth);
-  }
-
-  /** Reads the inside of a stanza; `opener` is what is said to be open if it never ends. */
-  #stanza(into: Statement[], key: Word, name: Word | undefined, opener: number, depth: number): void {
-    const keyword = key.text.toLowerCase();
+  /** Reads on behind the `{`. */
+  #stanza(into: Statement[], key: Word, name: Word | undefined, opener: number | undefined): void {
+    const kind = meantStanza(key.text.toLowerCase());
     const body: Statement[] = [];
-    if (depth >= DEEPEST) {
-      into.push(mistake(opener, opener + 1, `stanzas nest more than ${DEEPEST} deep`));
-      this.#at = this.#text.length;
-    } else if (meantStanza(keyword) !== undefined) {
-      this.#statements(body, opener, depth + 1);
-    } else {
-      this.#skipBody(body, opener);
-    }
+    if (kind !== undefined && this.#open.length <= DEEPEST) {
+      this.#open.push({ kind, opener, indent: this.indent, inside: undefined });
+      this.#statements(body);
+      this.#open.pop();
+    } else if (!this.#skipBody()) this.#unclosed(opener);
     into.push({ is: "stanza", key, name, body });
   }
 
-  /** The inside of another module's stanza: only braces, quotes and comments mean anything. */
-  #skipBody(into: Statement[], opener: number): void {
-    let open = 1;
-    while (open > 0) {
-      this.#blank(into);
-      const character = this.#text[this.#at];
-      if (character === undefined) {
-        this.#unclosed(into, opener);
-        return;
-      }
+  /** The inside of another module's stanza: only braces, quotes and comments mean anything. Whether it ends. */
+  #skipBody(): boolean {
+    for (let open = 1; open > 0; ) {
+      this.blank();
+      const character = this.text[this.at];
+      if (character === undefined) return false;
       if (character === "{") open++;
       if (character === "}") open--;
-      if (PUNCTUATION.has(character)) this.#at++;
-      else this.#word(into, "value");
+      if (PUNCTUATION.has(character)) this.at++;
+      else this.word("foreign value");
     }
-  }
-
-  /** A list `( … )` or a dictionary `[ … ]`, nested or not. */
-  #skipList(into: Statement[], opener: number): boolean {
-    const closers: string[] = [];
-    do {
-      this.#blank(into);
-      const character = this.#text[this.#at];
-      if (character === undefined || character === "{" || character === "}") {
-        into.push(mistake(opener, opener + 1, `\`${this.#text[opener]}\` is never closed`));
-        return false;
-      }
-      if (character === "(") closers.push(")");
-      else if (character === "[") closers.push("]");
-      else if (character === ")" || character === "]") {
-        if (closers.pop() !== character) {
-          into.push(mistake(this.#at, this.#at + 1, `\`${character}\` does not close \`${this.#text[opener]}\``));
-          this.#toNextLine();
-          return false;
-        }
-      }
-      if (PUNCTUATION.has(character)) this.#at++;
-      else this.#word(into, "value");
-    } while (closers.length > 0);
     return true;
   }
 
-  #atWord(): boolean {
-    const character = this.#text[this.#at];
-    return character !== undefined && !PUNCTUATION.has(character);
+  /** A list `( … )` or a dictionary `[ … ]`, nested or not. */
+  #list(): void {
+    const opener = this.at;
+    const closers: string[] = [];
+    do {
+      const before = this.at;
+      this.blank();
+      const character = this.text[this.at];
+      const [statement = "", keyword = ""] = this.#startsStatement(before) ?? [];
+      // `a = 1` may be an entry of a dictionary.
+      const isEntry = closers[0] === "]" && statement.endsWith("=") && !isLimitOption(keyword.toLowerCase());
+      const ends = statement !== "" && !isEntry;
+      if (ends || character === undefined || character === "{" || character === "}") {
+        this.mistake(opener, opener + 1, `\`${this.text[opener]}\` is never closed`);
+        if (character === "{") this.#toNextLine();
+        return;
+      }
+      if (character === "(") closers.push(")");
+      if (character === "[") closers.push("]");
+      if (character === ")" || character === "]") {
+        const closer = closers.pop();
+        if (closer !== character) this.mistake(this.at, this.at + 1, `expected \`${closer}\`, found \`${character}\``);
+      }
+      if (PUNCTUATION.has(character)) this.at++;
+      else this.word("foreign value");
+    } while (closers.length > 0);
   }
 
-  /**
-   * A bare or quoted word. Where a name may stand, a `/` begins a bare pattern; where a value may stand, it is a letter
-   * like any other (`10.0.0.0/8`). Undefined where no word stands, which is a mistake.
-   */
-  #word(into: Statement[], as: "keyword" | "name" | "value"): Word | undefined {
-    const start = this.#at;
-    const character = this.#text[start] ?? "";
-    if (character === '"' || character === "'") return this.#string(into, character, as === "value");
-    if (character === "/" && as === "name") return this.#barePattern();
-    const bare = as === "value" ? /[^\s#"'={}[\]()]+/y : /[^\s#/"'={}[\]()]+/y;
-    bare.lastIndex = start;
-    const [text] = bare.exec(this.#text) ?? [];
-    if (text === undefined) {
-      into.push(mistake(start, start + 1, `expected an option or a stanza, found \`${character}\``));
-      if (character === "{") {
-        this.#at++;
-        this.#strayOpen++;
-      } else this.#toNextLine();
-      return undefined;
-    }
-    this.#at += text.length;
-    return { text, start, end: this.#at, quoted: 0 };
+  #refuse(start: number, end: number, message: string, help?: string): void {
+    this.mistake(start, end, message, help);
+    this.#toNextLine();
   }
 
-  #string(into: Statement[], quotes: string, multiline: boolean): Word {
-    const start = this.#at;
-    const lineEnd = this.#lineEnd(start);
-    const end = this.#closingQuote(start, quotes, multiline ? this.#text.length : lineEnd);
-    if (end === -1) {
-      const word = this.#restOfLine(lineEnd, 1);
-      into.push(mistake(start, word.end, `\`${quotes}\` is not closed on its line`));
-      return word;
-    }
-    this.#at = end + 1;
-    const inside = this.#text.slice(start + 1, end);
-    const text = quotes === "'" ? inside : inside.replace(/\\(["\\])/g, "$1");
-    return { text, start, end: this.#at, quoted: 1 };
-  }
-
-  /** A word whose end was forgotten, up to the `{` behind it or to the end of the line, so that reading goes on well. */
-  #restOfLine(lineEnd: number, quoted: 0 | 1): Word {
-    const start = this.#at;
-    const line = this.#text.slice(start, lineEnd);
-    const brace = line.lastIndexOf("{");
-    const rest = line.slice(0, brace > 0 ? brace : line.length).trimEnd();
-    this.#at = start + rest.length;
-    return { text: rest.slice(quoted), start, end: this.#at, quoted };
-  }
-
-  /** Where the string that opens at `start` closes before `limit`, or -1. */
-  #closingQuote(start: number, quotes: string, limit: number): number {
-    if (start >= (this.#openFrom.get(quotes) ?? Number.POSITIVE_INFINITY)) return -1;
-    let end = start + 1;
-    while (end < limit && this.#text[end] !== quotes) {
-      const next = this.#text[end + 1];
-      end += quotes === '"' && this.#text[end] === "\\" && (next === '"' || next === "\\") ? 2 : 1;
-    }
-    if (end < limit) return end;
-    // A quote behind this one was passed as an escape, so reading from it meets the same escapes and no end either.
-    if (limit === this.#text.length) this.#openFrom.set(quotes, start);
-    return -1;
-  }
-
-  /** Without its closing slash the word is returned as it is, for the builder to complain about. */
-  #barePattern(): Word {
-    const start = this.#at;
-    // With the flags that elsewhere stand behind it, for the builder to complain about them too.
-    const pattern = /\/(?:[^\n\\/]|\\[^\n])*\/\w*/y;
-    pattern.lastIndex = start;
-    const [text] = pattern.exec(this.#text) ?? [];
-    if (text === undefined) return this.#restOfLine(this.#lineEnd(start), 0);
-    this.#at += text.length;
-    return { text, start, end: this.#at, quoted: 0 };
-  }
-
-  /** Skips white space and comments. */
-  #blank(into: Statement[]): void {
-    for (;;) {
-      BLANK.lastIndex = this.#at;
-      BLANK.test(this.#text);
-      this.#at = BLANK.lastIndex;
-      const character = this.#text[this.#at];
-      if (character === "#") this.#at = this.#lineEnd(this.#at);
-      else if (character === "/" && this.#text[this.#at + 1] === "*") this.#comment(into);
-      else return;
-    }
-  }
-
-  #comment(into: Statement[]): void {
-    const start = this.#at;
-    const end = this.#text.indexOf("*/", start + 2);
-    if (end === -1) {
-      into.push(mistake(start, start + 2, "`/*` is never closed"));
-      // The braces that are missing now are inside it.
-      this.#unclosedSaid = true;
-    }
-    this.#at = end === -1 ? this.#text.length : end + 2;
-  }
-
-  /** After a mistake, reading goes on at the next line, or at a brace before that. */
+  /** After a mistake, reading goes on at the next line, or at a `}` before that; behind the body that belongs to it. */
   #toNextLine(): void {
-    const rest = /[^\n{}]*/y;
-    rest.lastIndex = this.#at;
-    rest.exec(this.#text);
     // INVARIANT: reading goes forward, also where the mistake is a bracket that nothing above skips.
-    this.#at = rest.lastIndex;
-    if (this.#text[this.#at] === "{") {
-      this.#at++;
-      this.#skipBody([], this.#at - 1);
-    }
+    this.restOfLine();
+    const brace = this.match(BRACE);
+    if (brace === undefined) return;
+    this.at += brace.length;
+    if (!this.#skipBody()) this.cut = true;
   }
 }
-
-const endOr = (found: number, end: number): number => (found === -1 ? end : found);
-
-const excerptOf = (word: Word): string => (word.text.length > 40 ? `${word.text.slice(0, 40)}…` : word.text);
-
-const mistake = (start: number, end: number, message: string, help?: string): Statement => ({
-  is: "mistake",
-  start,
-  end,
-  message,
-  help,
-});

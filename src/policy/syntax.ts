@@ -25,13 +25,16 @@ export type Statement =
     }
   | { readonly is: "stanza"; readonly key: Word; readonly name: Word | undefined; readonly body: readonly Statement[] }
   | { readonly is: "include"; readonly key: Word; readonly path: Word; included: readonly Included[] | undefined }
-  | {
-      readonly is: "mistake";
-      readonly start: number;
-      readonly end: number;
-      readonly message: string;
-      readonly help: string | undefined;
-    };
+  | Mistake;
+
+/** What cannot be read. */
+export interface Mistake {
+  readonly is: "mistake";
+  readonly start: number;
+  readonly end: number;
+  readonly message: string;
+  readonly help: string | undefined;
+}
 
 /** One text and its statements. */
 export interface PolicyFile {

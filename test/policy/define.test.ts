@@ -1,5 +1,6 @@
 // A policy as a plain object: the same as the text, with the same checks, and paths where a text has lines.
 
+import { runInNewContext } from "node:vm";
 import { describe, expect, test } from "vitest";
 import { definePolicy, PolicyError, type PolicyInput, parsePolicy } from "../../src/index.js";
 import { type Issue, issuesBy, limitsOf, max, scopeMax, serverMax } from "./reading.js";
@@ -78,6 +79,16 @@ describe("definePolicy: the same as the text", () => {
     expect(limitsOf(definePolicy(input), { domain: d })).toEqual([5]);
   });
 
+  test("definePolicy takes undefined for not set", () => {
+    const input = {
+      [max]: undefined,
+      domain: undefined,
+      host: { mx: undefined },
+      binding: { b: { [max]: 5, host: undefined } },
+    };
+    expect(String(definePolicy(input as unknown as PolicyInput))).toBe(String(parsePolicy(`binding b { ${max} = 5 }`)));
+  });
+
   test("definePolicy keeps nothing of its argument", () => {
     const input = { domain: { [d]: { [max]: 5 } } };
     const policy = definePolicy(input);
@@ -118,6 +129,9 @@ describe("definePolicy: mistakes", () => {
     ["null for a stanza", gmail(null), "bad-value", inGmail],
     ["a number for a stanza", gmail(5), "bad-value", inGmail],
     ["a list for a stanza", gmail([]), "bad-value", inGmail],
+    ["a Map for a stanza", gmail(new Map([[max, 5]])), "bad-value", inGmail],
+    ["a Map for the stanzas of a kind", { domain: new Map([[d, {}]]) }, "bad-value", "domain"],
+    ["typographic quotes in a name", { binding: { "“b”": {} } }, "bad-name", 'binding["“b”"]'],
     ["an option in a wrong place", gmail({ [reserve]: 5 }), "wrong-scope", `${inGmail}.${reserve}`],
     ["a stanza in a wrong place", gmail({ host: { mx: {} } }), "wrong-scope", `${inGmail}.host["mx"]`],
     ["a bad binding name", { binding: { "a b": {} } }, "bad-name", 'binding["a b"]'],
@@ -137,8 +151,19 @@ describe("definePolicy: mistakes", () => {
     ["a string", `${max} = 5`],
     ["a list", []],
     ["a function", () => ({})],
+    ["a Map", new Map([[max, 5]])],
+    ["an object with a prototype", Object.create({ [max]: 5 })],
   ])("definePolicy refuses %s for a policy", (_, input) => {
-    expect(issuesOf(input)).toMatchObject([{ rule: "bad-value", line: 0, column: 0 }]);
+    const message = "a policy must be a plain object";
+    expect(issuesOf(input)).toMatchObject([{ rule: "bad-value", line: 0, column: 0, message }]);
+  });
+
+  test("definePolicy takes an object of another realm, and one without a prototype", () => {
+    const other: unknown = runInNewContext(`({ domain: { "${d}": { ${max}: 5 } } })`);
+    const bare: unknown = Object.assign(Object.create(null), { [max]: 5 });
+    for (const input of [other, bare]) {
+      expect(limitsOf(definePolicy(input as PolicyInput), { domain: d })).toEqual([5]);
+    }
   });
 
   test("definePolicy asks: did you mean", () => {

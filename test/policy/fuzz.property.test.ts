@@ -123,7 +123,7 @@ describe("parsePolicy: any text", () => {
           const policy = parsed(withSlips(text, made), { unknown: how });
           if (policy !== undefined) checkRoundTrip(policy);
         }),
-        runs(1),
+        runs(0.6),
       );
     },
     timeout,
@@ -136,7 +136,7 @@ describe("parsePolicy: any text", () => {
         fc.property(fc.string({ unit: "binary", maxLength: 200 }), unknown, (text, how) => {
           parsed(text, { unknown: how });
         }),
-        runs(0.5),
+        runs(0.25),
       );
     },
     timeout,
@@ -157,7 +157,7 @@ describe("parsePolicy: any text", () => {
           );
           checkRoundTrip(policy);
         }),
-        runs(0.5),
+        runs(0.25),
       );
     },
     timeout,
@@ -171,7 +171,7 @@ describe("parsePolicy: any text", () => {
           const policy = definePolicy(input);
           expect(answers(parsePolicy(String(policy)))).toEqual(answers(policy));
         }),
-        runs(0.05),
+        runs(0.025),
       );
     },
     timeout,

@@ -120,6 +120,15 @@ describe("parsePolicy: large texts", () => {
     ["many mistakes on one line", (index) => `frobnicate = ${index} domain a..b { } } ) `],
     ["near misses", () => "max_outbund_connections = 5\n"],
     ["includes without a path", () => "include\n"],
+    ["includes, nearly", () => 'includ "a"\n'],
+    ["words behind closing quotes", () => '"a"b '],
+    ["quotes of both kinds, in turn", () => `"'`],
+    ["escaped quotes and a }, on one line", (index) => (index === 0 ? 'x "' : '\\" } ')],
+    ["values with a quote that is not closed and a }, on one line", () => `${max} = " } `],
+    ["lists over lines that are not closed", (index) => (index === 0 ? "x = (" : "a\n")],
+    ["stanzas on a line each that are not closed", () => `domain d { ${max} = 1\n`],
+    ["stanzas over lines that are not closed", () => `binding b {\n  ${max} = 1\n`],
+    ["stanzas without {, three deep", () => "binding_group g\n  binding b\n    domain d\n"],
   ])(
     "parsePolicy reads sixteen times as many of these in about sixteen times the time: %s",
     (_, piece) => {
@@ -133,6 +142,11 @@ describe("parsePolicy: large texts", () => {
     ["foreign stanzas", (index) => `module_${index} "x" { Listen ":25" { a = [ b = 1 ] } }\n`],
     ["quotes that open and are escaped from then on", (index) => (index === 0 ? "module {\n" : '\\"\n')],
     ["a long string over lines", (index) => (index === 0 ? 'query = "' : "SELECT 1\n")],
+    ["strings with a quote that is not closed", () => 'x = "a\ny = "b"\n'],
+    ["strings in lists with a quote that is not closed", () => 'x = ( "a\n'],
+    ["escaped quotes in a string that is closed", (index) => (index === 0 ? 'module {\n"' : '\\" ')],
+    ["dictionaries that are not closed", () => "x = [ a = 1\n"],
+    ["a dictionary over lines that is not closed", (index) => (index === 0 ? "x = [" : "a = 1\n")],
   ])(
     "parsePolicy, unknown: ignore, reads sixteen times as many of these in about sixteen times the time: %s",
     (_, piece) => {

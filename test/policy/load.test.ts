@@ -256,6 +256,8 @@ describe("loadPolicy: includes that cannot be read", () => {
     expectAtInclude(await issuesOf({ "root.conf": '\ninclude "link.conf"' }), "root.conf", 2);
     await symlink(".", join(folder, "loop"));
     expectAtInclude(await issuesOf({ "root.conf": '\n\ninclude "loop/root.conf"' }), "root.conf", 3);
+    const inner = await issuesOf({ "root.conf": 'include "loop/a.conf"', "a.conf": '\n\ninclude "loop/a.conf"' });
+    expect(inner.map(place)).toEqual(["loop/a.conf:3 include"]);
     await symlink("knot", join(folder, "knot"));
     expectAtInclude(await issuesOf({ "root.conf": '\n\n\ninclude "knot"' }), "root.conf", 4);
   });

@@ -1,7 +1,9 @@
 // Policy text that is wrong: each kind of mistake is one issue, at the right piece of the text, with help.
 
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { parsePolicy } from "../../src/index.js";
+import { type ParseOptions, parsePolicy } from "../../src/index.js";
 import { errorOf, type Issue, issuesOf, marked, max, scopeMax, serverMax, textAt, underlined } from "./reading.js";
 
 const reserve = "server_reserve_outbound_connections";
@@ -27,6 +29,8 @@ describe("parsePolicy: one typo, one issue", () => {
     ["no `{` around a stanza", `binding b\n  domain d.example { ${max} = 5 }\n}\n${scopeMax} = 7`, "binding b"],
     ["no `}`", `domain d.example {\n  ${max} = 5\n${scopeMax} = 7`, "{"],
     ["no `}` of an inner stanza", `binding b {\n  domain d.example {\n    ${max} = 5\n}\ndomain e.example { }`, "{"],
+    ["no `}` before another stanza", `domain d.example {\n  ${max} = 5\n\nhost mx { }\ndomain e.example { }`, "{"],
+    ["no `}` before an option", `domain d.example {\n  ${max} = 5\n\n${serverMax} = 7`, "{"],
     ["no `}` at all", `binding_group g { binding b { domain d.example { ${max} = 5`, "{"],
     ["one `}` too many", `domain d.example { ${max} = 5 } }\n${scopeMax} = 7`, "}"],
     ["a second `{`", `domain d.example { {\n  ${max} = 5\n}\n${scopeMax} = 7`, "{"],
@@ -49,6 +53,12 @@ describe("parsePolicy: one typo, one issue", () => {
     ["no opening quote of a name", `domain d.example" {\n  ${max} = 5\n}\n${scopeMax} = 7`, "d.example"],
     ["no closing quote of a value", `domain d.example {\n  ${max} = "5\n}\n${scopeMax} = 7`, '"5'],
     ["no closing quote of the last value", `${scopeMax} = 7\n${max} = "5`, '"5'],
+    ["no closing quote of a value, quotes later", `${max} = "5\n\ndomain "d.example" { }`, '"5'],
+    ["a quote twice", `${max} = ""5"\n${scopeMax} = 7`, '"'],
+    ["a word behind a closing quote", `${max} = "5"x\n${scopeMax} = 7`, '"5"x'],
+    ["a quote too many in a name", `domain "d".example" {\n  ${max} = "5"\n}`, '"d".'],
+    ["no closing quote of a value, a comment", `${max} = "5 # five\n${scopeMax} = 7`, '"5'],
+    ["no closing quote of a value before a `}`", `domain d.example { ${max} = "5 }\n${scopeMax} = 7`, '"5'],
     ["no opening quote of a value", `${max} = 5"\n${scopeMax} = 7`, "5"],
     ["no name", `domain { ${max} = 5 }\n${scopeMax} = 7`, "domain"],
     ["an empty name", `domain "" { ${max} = 5 }\n${scopeMax} = 7`, '""'],
@@ -61,11 +71,18 @@ describe("parsePolicy: one typo, one issue", () => {
     ["a comment not closed, in a stanza", `domain d.example {\n  ${max} = 5 /* five\n}\n${scopeMax} = 7`, "/*"],
     ["a comment closed twice", `/* a /* b */ c */\n${max} = 5`, "c"],
     ["a value of two words", `${max} = 1 000\n${scopeMax} = 7`, "000"],
+    ["a value of three words", `${max} = many per host\n${scopeMax} = 7`, "per host"],
+    ["two `=`", `${max} = 5 = 6\n${scopeMax} = 7`, "="],
     ["a `;`", `${max} = 5;\n${scopeMax} = 7`, "5;"],
     ["a word alone", `${max} = 5\nunlimited\n${scopeMax} = 7`, "unlimited"],
     ["a `)` alone", `${max} = 5 )\n${scopeMax} = 7`, ")"],
+    ["`(` for `{`", `domain d.example (\n  ${max} = 5\n}\n${scopeMax} = 7`, "domain d.example"],
+    ["`}` for `{`", `domain d.example }\n  ${max} = 5\n}\n${scopeMax} = 7`, "domain d.example"],
+    ["`)` for `}`", `domain d.example { ${max} = 5 )\ndomain e.example { }`, ")"],
+    ["a stanza without a body", `domain d.example\nhost mx { }\n${serverMax} = 7`, "domain d.example"],
     ["a stanza without a keyword", `{ ${max} = 5 }\n${scopeMax} = 7`, "{"],
     ["no path of an include", `include\n${max} = 5`, "include"],
+    ["include with `=` and no path", `include =\n${max} = 5`, "include"],
     ["include with `=`", `include = "a.conf"\n${max} = 5`, "include"],
   ])("parsePolicy finds %s", (_, text, piece) => {
     const issues = issuesOf(text);
@@ -73,6 +90,136 @@ describe("parsePolicy: one typo, one issue", () => {
     const [issue] = issues as [Issue];
     expect(underlined(issue.excerpt)).toContain(piece);
     expect(textAt(text, issue).startsWith(underlined(issue.excerpt))).toBe(true);
+  });
+
+  /** Every text that one of these characters, left out or written twice, makes of this one, and the place of the slip. */
+  function* slipsOf(text: string, characters: RegExp): Generator<[string, string]> {
+    for (const { index } of text.matchAll(characters)) {
+      const place = `character ${index}, \`${text[index]}\`, in \`${text.slice(0, index).split("\n").at(-1)}\``;
+      yield [text.slice(0, index) + text.slice(index + 1), `without ${place}`];
+      yield [text.slice(0, index) + text[index] + text.slice(index), `twice ${place}`];
+    }
+  }
+  const saidTwice = (text: string, characters: RegExp, options?: ParseOptions): string[] =>
+    [...slipsOf(text, characters)].flatMap(([slipped, place]) => {
+      const issues = issuesOf(slipped, options);
+      return issues.length < 2
+        ? []
+        : [`${place}: ${issues.map(({ line, message }) => `${line}: ${message}`).join("; ")}`];
+    });
+
+  test("parsePolicy finds no second mistake where any one character is left out or written twice", () => {
+    const text = [
+      `${max} = 20`,
+      `${serverMax} = "20000"`,
+      "",
+      'binding_group "bulk" {',
+      `  ${scopeMax} = 400`,
+      '  binding "mta-1" {',
+      `    domain "gmail.com" { ${max} = 50 }`,
+      "  }",
+      "}",
+      String.raw`domain "/^(wanadoo|orange)\.fr$/" {`,
+      `  ${scopeMax} = 3 # shared`,
+      "}",
+      "host 'mx.example' {",
+      `  ${max} = "32"`,
+      "}",
+      String.raw`Domain /google\.(com|es)$/ { max_outbound_connections = 7 }`,
+    ].join("\n");
+    expect(saidTwice(text, /\S/g)).toEqual([]);
+  });
+
+  test("parsePolicy, unknown: ignore, finds no second mistake where a bracket or quote is left out or written twice", () => {
+    const text = readFileSync(join(import.meta.dirname, "fixtures", "ecelerity.conf"), "utf8");
+    expect(saidTwice(text, /[{}()[\]=,"']/g, { unknown: "ignore" })).toEqual([]);
+  });
+
+  test.each(["Ports = ( 20 80 «]»", "Map = [ a = 1 «)»", "Map = [ a = ( 1 2 «]» ]"])(
+    "parsePolicy, unknown: ignore, does not close one bracket with another: %s",
+    (written) => {
+      const { text, piece, line, column } = marked(`domain d.example {\n  ${written}\n}\n${max} = 7`);
+      const issues = issuesOf(text, { unknown: "ignore" });
+      expect(issues).toMatchObject([{ rule: "syntax", line, column }]);
+      expect(underlined(issues[0]!.excerpt)).toBe(piece);
+    },
+  );
+
+  test.each([
+    [
+      "of the stanza that is misplaced inside of it",
+      `domain d «{»\n${max} = 5\nhost mx { }\ndomain e { }`,
+      "host mx { }",
+    ],
+    ["on one line", `domain d «{» ${max} = 5 host mx { }`, "host mx { }"],
+    ["two levels deep", `binding_group g { binding b «{» ${max} = 5 binding_group h { }`, "binding_group h { }"],
+    [
+      "of the inner one, as lines are indented",
+      `binding b {\n  domain d «{»\n    ${max} = 5\n\n  domain e {\n  }\n}\n${serverMax} = 7`,
+      "domain e {",
+    ],
+    [
+      "whose `}` is the outer one's, as lines are indented",
+      `binding b {\n  domain d «{»\n    ${max} = 5\n}\n${serverMax} = 7`,
+      "}",
+    ],
+    ["of a stanza on one line", `binding b {\n\tdomain d «{» ${max} = 5\n\t${max} = 7\n}`, `${max} = 7`],
+    [
+      "and not of the one that holds what is wrong in any case",
+      `binding b {\n  domain d {\n  }\n  host mx «{»\n    ${scopeMax} = 5\n}\n`,
+      "}",
+    ],
+  ])("parsePolicy finds the stanza without its `}`, and says before what: %s", (_, written, before) => {
+    const { text, piece, line, column } = marked(written);
+    const issues = issuesOf(text);
+    expect(issues).toMatchObject([{ rule: "syntax", message: "`{` is never closed", line, column }]);
+    expect(underlined(issues[0]!.excerpt)).toBe(piece);
+    const last = text.split("\n").findLastIndex((shown) => shown.includes(before));
+    expect(issues[0]!.help).toBe(`add a \`}\` before \`${before}\` in line ${last + 1}`);
+  });
+
+  test("parsePolicy takes a stanza or an option for misplaced where no `}` is missing", () => {
+    const text = `domain d.example {\n  host mx { }\n${serverMax} = 7\n}\nbinding b { ${max} = 5 }`;
+    expect(issuesOf(text).map(({ rule, line }) => `${line} ${rule}`)).toEqual(["2 wrong-scope", "3 wrong-scope"]);
+  });
+
+  test("parsePolicy finds each of several missing `}`", () => {
+    const text = `domain d {\n  ${max} = 5\ndomain e {\n  ${max} = 6\ndomain f {\n  ${max} = 7\n}\nhost mx {\n`;
+    expect(issuesOf(text).map(({ rule, line }) => `${line} ${rule}`)).toEqual(["1 syntax", "3 syntax", "8 syntax"]);
+  });
+
+  test.each([
+    ["a list", `Relay_Hosts = «(» 192.0.2.1\nRetry = ( 1 2 )\nx "y" {\n z = 1\n}`],
+    ["a list over lines", `Relay_Hosts = «(»\n  192.0.2.1\n  192.0.2.2\nx {\n}`],
+    ["a dictionary", `Map = «[» a = 1\n b = 2\n${scopeMax} = 3\nx { }`],
+    ["a list in a dictionary", `Map = [ a = ( 1 2\n b = 5 «]»\nx\n{\n}`],
+    ["a string", `Hostname = «"a.example»\nNames = ( "b" "c" )\nx { y = "z" }`],
+    ["a string in a list", `Names = ( "a" «"b» )\nHostname = "c"\nx { y = "z" }`],
+    ["a string in a stanza", `x {\n a = «"b»\n}\nHostname = "c"\ny { query = "SELECT\n 1" }`],
+    ["a string, and no quotes later", `x {\n a = «"b»\n}\ny { z = 1 }`],
+  ])("parsePolicy, unknown: ignore, finds what is not closed, and what comes later: %s", (_, written) => {
+    const { text, piece, line, column } = marked(written);
+    const issues = issuesOf(`${text}\n${max} = five`, { unknown: "ignore" });
+    expect(issues).toMatchObject([{ rule: "syntax", line, column }, { rule: "bad-value" }]);
+    expect(underlined(issues[0]!.excerpt)).toBe(piece);
+  });
+
+  test("parsePolicy, unknown: ignore, finds a stanza that is not ours without its `{`, and nothing else", () => {
+    for (const foreign of ["Security", 'ThreadPool "IO"']) {
+      const text = `${foreign}\n  user = x\n}\ndomain d.example {\n  ${max} = 5\n}`;
+      expect(issuesOf(text, { unknown: "ignore" })).toMatchObject([{ rule: "syntax", line: 1 }]);
+      const inside = `domain d.example {\n  ${foreign}\n    user = x\n  }\n  ${max} = 5\n}`;
+      expect(issuesOf(inside, { unknown: "ignore" })).toMatchObject([{ rule: "syntax", line: 2 }]);
+    }
+  });
+
+  test("parsePolicy shows empty quotes as they are written", () => {
+    for (const written of ['"" 5', '"" x', "''", '"" =']) {
+      const [issue, ...more] = issuesOf(written);
+      expect(issue!.message).not.toContain("``");
+      expect(more).toEqual([]);
+    }
+    expect(issuesOf('"" x { }')[0]!.message).toBe('unknown stanza `""`');
   });
 
   test("parsePolicy reads on after a mistake as if it had not been made", () => {
@@ -116,6 +263,23 @@ describe("parsePolicy: unknown words", () => {
   ])("parsePolicy asks of %j: did you mean %s?", (written, meant) => {
     expectOneIssue(written, "unknown-stanza", `did you mean \`${meant}\`?`);
   });
+
+  test.each([
+    ['«includ "a.conf"»', "include"],
+    ["«readonly_inclde a.conf»", "readonly_include"],
+    ["«max_outbund_connections 5»", max],
+  ])("parsePolicy asks of %j: did you mean %s?", (written, meant) => {
+    expectOneIssue(written, "syntax", `did you mean \`${meant}\`?`);
+  });
+
+  test.each(["domaind.example", "Domain,d.example", "hostmx.example", "binding_group:b"])(
+    "parsePolicy, unknown: ignore, does not ignore a stanza whose keyword and name are not apart: %s",
+    (written) => {
+      const issues = issuesOf(`${written} { ${max} = 5 }`, { unknown: "ignore" });
+      expect(issues).toMatchObject([{ rule: "unknown-stanza", line: 1, column: 1 }]);
+      expect(issues[0]!.help).toMatch(/did you mean `(?:domain|host|binding_group)`/);
+    },
+  );
 
   test.each(["«frobnicate» = 5", "«Relay_Hosts» = ( 127.0.0.0/8 10.0.0.0/8 )", "domain d.example { «x» = [ a = 1 ] }"])(
     "parsePolicy suggests nothing that is not near: %s",
@@ -273,6 +437,9 @@ describe("parsePolicy: names", () => {
     ["a colon in a binding name", 'binding «"a:b"» { }'],
     ["a colon in a bare group name", "binding_group «a:b» { }"],
     ["an empty binding name", 'binding «""» { }'],
+    ["typographic quotes around a domain", "domain «“d.example”» { }"],
+    ["typographic quotes around a binding", "binding «„b“» { }"],
+    ["typographic quotes around the group of a binding", "binding b { binding_group = «‘g’» }"],
     ["a colon in the group of a binding", 'binding b { binding_group = «"a:b"» }'],
     ["an empty label", "domain «a..example» { }"],
     ["a dot in front", "host «.example» { }"],
@@ -435,6 +602,14 @@ describe("parsePolicy: many mistakes", () => {
       "13 syntax",
       "14 syntax",
     ]);
+  });
+
+  test("parsePolicy lists the first 50 in source order, of whatever kind, however many there are", () => {
+    const bad = `${max} = five\n`.repeat(12_000);
+    const wrong = "frobnicate 5\n".repeat(12_000);
+    for (const text of [`${wrong}${bad}`, `${bad}${wrong}`]) {
+      expect(issuesOf(text).map(({ line }) => line)).toEqual(Array.from({ length: 50 }, (_, index) => index + 1));
+    }
   });
 
   test("parsePolicy lists the first 50", () => {

@@ -372,6 +372,18 @@ describe("parsePolicy: the rest", () => {
     expect(underlined(issuesOf(text)[0]!.excerpt)).toMatch(/include|limits\.d|a\.conf/i);
   });
 
+  test.each([
+    ['include = "a.conf"', 'include "a.conf"'],
+    ["Readonly_Include=a.conf", 'readonly_include "a.conf"'],
+    ['include = ( "a.conf" "b.conf" )', 'include "'],
+  ])("parsePolicy, unknown: ignore, does not ignore an include that is written as an option: %s", (written, help) => {
+    for (const unknown of ["error", "ignore"] as const) {
+      const issues = issuesOf(`${written}\n${max} = 5`, { unknown });
+      expect(issues).toHaveLength(1);
+      expect(issues[0]!.help).toContain(help);
+    }
+  });
+
   test("parsePolicy names its source, policy unless told", () => {
     expect(parsePolicy("").source).toBe("policy");
     expect(parsePolicy("", { source: "limits.conf" }).source).toBe("limits.conf");
