@@ -86,7 +86,7 @@ class OutboundLimiter implements LocalLimiter, Lessor {
   readonly #held = new Roll<HeldLease>();
   readonly #deadlines: Deadlines<Request>;
   readonly #aborts = new WeakMap<AbortSignal, Aborts>();
-  readonly #audience = new Audience();
+  readonly #audience = new Audience(() => this.#table.policy);
   #table: Table;
   #closed = false;
   #lastNow = 0;
@@ -149,7 +149,7 @@ class OutboundLimiter implements LocalLimiter, Lessor {
   explain(target: Target): Explanation {
     const { counters, plans } = this.#table;
     const plan = plans.of(target);
-    return explain(target, counters.verdict(plan), this.#table.scopes(plan.target), counters, this.#now());
+    return explain(target, plan, this.#table.scopes(plan.target), counters, this.#now());
   }
 
   snapshot(): Snapshot {
@@ -213,7 +213,10 @@ class OutboundLimiter implements LocalLimiter, Lessor {
       request.settle();
       request.reject(errors[index]);
     }
-    for (const [index, { target, plan }] of waiting.entries()) this.#refuse(target, plan, errors[index]);
+    const now = this.#safeNow();
+    for (const [index, { target, plan, since }] of waiting.entries()) {
+      this.#refuse(target, plan, errors[index], fullCounters(plan), now - since);
+    }
     if (this.#held.length === 0 || patience === 0) return;
     await new Promise<void>((resolve) => {
       let timer: Disposable | undefined;
@@ -313,20 +316,22 @@ class OutboundLimiter implements LocalLimiter, Lessor {
   /** Out of the line, with a reason. */
   #remove(request: Request, reason: unknown): void {
     if (request.settled) return;
-    const { plan, target } = request;
+    const { plan, target, since } = request;
     // What it waited for is told as it was: leaving may free it for others.
     const full = this.#audience.wants(CHANNELS.refused) ? fullCounters(plan) : [];
     request.settle();
     const granted = this.#grant(this.#table.counters.leave(request));
     request.reject(reason);
-    this.#refuse(target, plan, reason, full);
+    this.#refuse(target, plan, reason, full, this.#safeNow() - since);
     this.#tellGranted(granted);
   }
 
   /** Tells of a request that ends without a lease. */
-  #refuse<Reason>(target: Target, plan: Plan, error: Reason, full?: readonly Counter[]): Reason {
-    if (this.#audience.wants(CHANNELS.refused))
-      this.#audience.tell("refused", { target, error, blockedBy: this.#states(full ?? fullCounters(plan)) });
+  #refuse<Reason>(target: Target, plan: Plan, error: Reason, full?: readonly Counter[], waited = 0): Reason {
+    if (this.#audience.wants(CHANNELS.refused)) {
+      const blockedBy = this.#states(full ?? fullCounters(plan));
+      this.#audience.tell("refused", { target, error, waited: Math.max(0, Math.round(waited)), blockedBy });
+    }
     return error;
   }
 

@@ -2,7 +2,7 @@
 
 import { type Channel, channel } from "node:diagnostics_channel";
 import debug from "debug";
-import type { Limiter, Observer } from "./types.js";
+import type { Limiter, Observer, Policy } from "./types.js";
 
 const log = debug("outbound-limiter:observer");
 
@@ -24,6 +24,16 @@ export const CHANNELS: { readonly [Name in keyof Observer]-?: Channel } = {
 export class Audience {
   #observers: readonly Observer[] = [];
   #warned = false;
+  readonly #inForce: () => Policy;
+
+  constructor(inForce: () => Policy) {
+    this.#inForce = inForce;
+  }
+
+  /** The policy in force, for those who tell of its limits before anything meets them. */
+  get policy(): Policy {
+    return this.#inForce();
+  }
 
   /** Whether anybody would be told. Asked first, so that nothing is made up for nobody. */
   wants(event: Channel): boolean {

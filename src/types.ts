@@ -207,7 +207,7 @@ export interface Clock {
  * Of the states of counters in an event, `oldestWait` is looked up when it is read.
  *
  * @example
- * const limiter = createLimiter(policy, {
+ * const observed = createLimiter(parsePolicy("max_outbound_connections = 20"), {
  *   observer: { queued: ({ target, blockedBy }) => console.log(`${target.domain} waits for ${blockedBy[0]?.key}`) },
  * });
  */
@@ -226,6 +226,8 @@ export interface Observer {
   refused?(event: {
     readonly target: Target;
     readonly error: unknown;
+    /** In milliseconds. */
+    readonly waited: Milliseconds;
     readonly blockedBy: readonly CounterState[];
   }): void;
   /** A lease was given back; `held` in milliseconds. */

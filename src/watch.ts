@@ -25,7 +25,7 @@ const MOST_PAUSES = 10;
  * @throws {Error} with the system's code, if it cannot watch any more folders
  * @example
  * const watching = await watchPolicy("limits.conf", limiter, { onError: (error) => console.error(String(error)) });
- * process.on("SIGHUP", () => void watching.reload());
+ * process.on("SIGHUP", () => watching.reload().catch(() => {})); // told to onError
  */
 export async function watchPolicy(path: string, limiter: Limiter, options: WatchOptions = {}): Promise<PolicyWatch> {
   const { pause = 100 } = options;

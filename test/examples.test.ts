@@ -33,7 +33,10 @@ function examples(): Example[] {
 /** What an example takes for granted: a limiter, a target, a socket, and its own ways to deliver and to defer. */
 const PRELUDE = `
 import net from "node:net";
-import { createLimiter, definePolicy, isLimiterError, loadPolicy, parsePolicy, type Target } from "./src/index.js";
+import { metrics } from "@opentelemetry/api";
+import promClient from "prom-client";
+import { createLimiter, definePolicy, isLimiterError, loadPolicy, parsePolicy, type Target, watchPolicy } from "./src/index.js";
+import { otelMetrics, prometheusMetrics } from "./src/metrics.js";
 const limiter = createLimiter(definePolicy({}));
 const target = { domain: "example.com" };
 const socket = new net.Socket();
@@ -46,6 +49,7 @@ let unused: Target | undefined; void unused;
 
 beforeAll(() => {
   symlinkSync(join(ROOT, "src"), join(scratch, "src"), "junction");
+  symlinkSync(join(ROOT, "node_modules"), join(scratch, "node_modules"), "junction");
   writeFileSync(join(scratch, "package.json"), '{ "type": "module" }');
   writeFileSync(join(scratch, "limits.conf"), "max_outbound_connections = 20\n");
 });
@@ -55,7 +59,16 @@ afterAll(() => rmSync(scratch, { recursive: true, force: true }));
 describe("examples in the doc comments", () => {
   it("are there for what a user calls", () => {
     const files = new Set(examples().map(({ file }) => file));
-    const expected = ["errors.ts", "limiter.ts", "policy/define.ts", "policy/load.ts", "policy/parse.ts", "types.ts"];
+    const expected = [
+      "errors.ts",
+      "limiter.ts",
+      "metrics.ts",
+      "policy/define.ts",
+      "policy/load.ts",
+      "policy/parse.ts",
+      "types.ts",
+      "watch.ts",
+    ];
     expect([...files].map((file) => file.replaceAll("\\", "/")).sort()).toEqual(expected);
   });
 

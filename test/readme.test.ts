@@ -108,14 +108,18 @@ beforeAll(() => {
   const modules = join(scratch, "node_modules");
   mkdirSync(join(modules, manifest.name), { recursive: true });
   mkdirSync(join(modules, "@types"));
-  for (const name of ["nodemailer", "smtp-server", "@types/node"]) {
+  for (const name of ["nodemailer", "prom-client", "smtp-server", "@types/node"]) {
     symlinkSync(join(ROOT, "node_modules", name), join(modules, name), "junction");
   }
   // The sources stand for the package: how it is built and packed has a test of its own.
   symlinkSync(join(ROOT, "src"), join(modules, manifest.name, "src"), "junction");
   writeFileSync(
     join(modules, manifest.name, "package.json"),
-    JSON.stringify({ name: manifest.name, type: "module", exports: "./src/index.ts" }),
+    JSON.stringify({
+      name: manifest.name,
+      type: "module",
+      exports: { ".": "./src/index.ts", "./metrics": "./src/metrics.ts" },
+    }),
   );
   writeFileSync(join(scratch, "package.json"), JSON.stringify({ type: "module" }));
   writeFileSync(join(scratch, "needs.ts"), NEEDS);
@@ -180,7 +184,7 @@ describe("README", { timeout: 90_000 }, () => {
 
   it("has no block that is not tested", () => {
     for (const block of blocks) {
-      const known = isProgram(block) || isPicture(block) || ["conf", "sh"].includes(block.language);
+      const known = isProgram(block) || isPicture(block) || ["conf", "yaml", "sh"].includes(block.language);
       expect(known, `the block at line ${block.line}: \`\`\`${block.language}`).toBe(true);
     }
     // A fence that is indented or never closed would not be among them.

@@ -3,8 +3,8 @@
 import { placeOf } from "../errors.js";
 import { DEFAULT } from "../policy/policy.js";
 import type { CounterState, ExplainedLimit, Explanation, Snapshot, Target } from "../types.js";
-import type { Counters, Verdict } from "./counters.js";
-import type { Counter } from "./plan.js";
+import type { Counters } from "./counters.js";
+import type { Counter, Plan } from "./plan.js";
 import { type Claim, lookedAt, reserveOf, resolve, type Scopes } from "./resolve.js";
 import type { NormalTarget } from "./target.js";
 
@@ -82,24 +82,29 @@ function explainClaim(
   };
 }
 
+/** What a limit of an explanation says beyond its numbers. */
+interface Notes {
+  /** Slots kept for a request that was passed over too often. */
+  readonly kept: number;
+  /** Slots in use out of the reserve, where that applies. */
+  readonly reserve: Snapshot["reserve"] | undefined;
+}
+
 /** Everything about one target. */
-export function explain(
-  target: Target,
-  verdict: Verdict,
-  scopes: Scopes,
-  counters: Counters,
-  now: number,
-): Explanation {
+export function explain(target: Target, plan: Plan, scopes: Scopes, counters: Counters, now: number): Explanation {
+  const verdict = counters.verdict(plan);
   const limits = explainLimits(scopes, counters, now, oldestWaits(counters));
-  const reserve = reserveOf(scopes.policy);
+  const notes = limits.map(({ key, limit, inUse }): Notes => {
+    const { open = limit, ceiling = 0 } = counters.get(key) ?? {};
+    const reserve = { inUse: Math.max(0, inUse - limit), limit: reserveOf(scopes.policy) };
+    return { kept: limit - open, reserve: ceiling > 0 ? reserve : undefined };
+  });
+  const { length } = plan.queue;
   const explanation: Explanation = {
     target,
     verdict,
     limits,
-    toString: () =>
-      explanationText(scopes.target, verdict, limits, ({ key, inUse, limit }) =>
-        (counters.get(key)?.ceiling ?? 0) > 0 ? { inUse: Math.max(0, inUse - limit), limit: reserve } : undefined,
-      ),
+    toString: () => explanationText(scopes.target, verdict, length, limits, notes),
   };
   // What can be computed from the rest is not data.
   return Object.defineProperty(explanation, "toString", { enumerable: false });
@@ -129,27 +134,31 @@ const VERDICTS = {
 function explanationText(
   { binding, group, domain, host }: NormalTarget,
   verdict: Explanation["verdict"],
+  ahead: number,
   limits: readonly ExplainedLimit[],
-  reserveFor: (limit: ExplainedLimit) => Snapshot["reserve"] | undefined,
+  notes: readonly Notes[],
 ): string {
   const heading = `${domain} via ${binding}${group === DEFAULT ? "" : ` (group ${group})`}${host === undefined ? "" : `, host ${host}`}`;
-  const isFull = ({ inUse, limit }: ExplainedLimit): boolean => inUse >= limit;
-  const rows = [...limits.filter(isFull), ...limits.filter((limit) => !isFull(limit))].map((limit) => ({
-    limit,
-    cells: [isFull(limit) ? "FULL" : "ok", `${limit.inUse}/${limit.limit}`, limit.option, limit.counts],
-    notes: notesOf(limit, reserveFor(limit)),
-  }));
+  const queue = ahead === 0 ? "" : ` behind ${ahead} of the same queue`;
+  const rows = limits.map((limit, index) => {
+    const { kept = 0, reserve } = notes[index] ?? {};
+    const full = limit.inUse >= limit.limit - kept;
+    const cells = [full ? "FULL" : "ok", `${limit.inUse}/${limit.limit}`, limit.option, limit.counts];
+    return { full, cells, notes: notesOf(limit, { kept, reserve }), origin: originOf(limit) };
+  });
+  const sorted = [...rows.filter(({ full }) => full), ...rows.filter(({ full }) => !full)];
   const widths = [0, 1, 2, 3].map((column) => Math.max(0, ...rows.map(({ cells }) => (cells[column] ?? "").length)));
-  const lines = rows.flatMap(({ limit, cells, notes }) => [
-    `  ${[...cells.map((cell, column) => cell.padEnd(widths[column] ?? 0)), notes].join("  ").trimEnd()}`,
-    `        ${originOf(limit)}`,
+  const lines = sorted.flatMap((row) => [
+    `  ${[...row.cells.map((cell, column) => cell.padEnd(widths[column] ?? 0)), row.notes].join("  ").trimEnd()}`,
+    `        ${row.origin}`,
   ]);
-  return [`${heading}: ${VERDICTS[verdict]}`, "", ...lines].join("\n");
+  return [`${heading}: ${VERDICTS[verdict]}${queue}`, "", ...lines].join("\n");
 }
 
-function notesOf({ waiting, oldestWait }: ExplainedLimit, reserve: Snapshot["reserve"] | undefined): string {
+function notesOf({ waiting, oldestWait }: ExplainedLimit, { kept, reserve }: Notes): string {
   const notes: string[] = [];
   if (waiting > 0) notes.push(`${waiting} waiting, oldest ${(oldestWait / 1000).toFixed(1)} s`);
+  if (kept > 0) notes.push(`${kept} kept for a request passed over too often`);
   if (reserve !== undefined) notes.push(`reserve ${reserve.inUse}/${reserve.limit}`);
   return notes.join("  ");
 }

@@ -116,9 +116,8 @@ class StatementReader extends WordReader {
     if (isFirst && this.indent <= stanza.indent && stanza.indent < stanza.inside) return this.atWord();
     // A stanza that is valid further out, and in none that ends on the way there.
     const places = STANZAS.get(this.match(STANZA)?.toLowerCase() ?? "") ?? [];
-    const place = this.#open.findLastIndex(({ kind }) => places.includes(kind));
-    const ended = this.#open.length - 1 - place;
-    return place >= 0 && ended > 0 && ended <= this.#missing;
+    const ended = [...this.#open].reverse().findIndex(({ kind }) => places.includes(kind));
+    return ended > 0 && ended <= this.#missing;
   }
 
   #statement(into: Statement[]): void {
