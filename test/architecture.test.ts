@@ -14,9 +14,9 @@ const ROOT = join(import.meta.dirname, "..");
 const MOST_LINES_OF_A_FILE = 400;
 /** Lines that hold code; blank lines and comments are free, or documenting would be punished. */
 const MOST_CODE: readonly { readonly of: string; readonly files: RegExp; readonly lines: number }[] = [
-  { of: "the command", files: /^src\/(cli|simulate)/, lines: 1500 },
+  { of: "the command", files: /^src\/(cli|simulate)/, lines: 1600 },
   { of: "the metrics", files: /^src\/metrics/, lines: 500 },
-  { of: "the library", files: /^src\//, lines: 3000 },
+  { of: "the library", files: /^src\//, lines: 4000 },
 ];
 
 /** From low to high: a file imports from its own layer and the layers before it. */
@@ -446,8 +446,10 @@ describe("problemsOf", () => {
   it("finds that there is too much code in all, and does not count what is no code", () => {
     const most = (line: string) => line.repeat(MOST_LINES_OF_A_FILE - 1);
     const files = (text: string) =>
-      Object.fromEntries(["a", "b", "c", "d", "e", "f", "g", "h"].map((name) => [`src/core/${name}.ts`, text]));
-    expect(problemsWith(files(most("x(); // y\n")))).toEqual(["the library: 3192 lines of code, more than 3000"]);
+      Object.fromEntries(
+        ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k"].map((name) => [`src/core/${name}.ts`, text]),
+      );
+    expect(problemsWith(files(most("x(); // y\n")))).toEqual(["the library: 4389 lines of code, more than 4000"]);
     expect(problemsWith(files(most("// x();\n")))).toEqual([]);
     expect(problemsWith(files(`/*${most("x();\n")}*/`))).toEqual([]);
     expect(problemsWith(files(most(" \n")))).toEqual([]);

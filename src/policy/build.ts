@@ -2,16 +2,27 @@
 
 import { PolicyError } from "../errors.js";
 import type { LimitOption, Policy, PolicyIssue } from "../types.js";
+import { lint } from "./lint.js";
 import { identityProblem, normalName } from "./name.js";
 import { isLimitOption, meantStanza, OPTIONS, type ScopeKind, STANZAS, VALID_IN } from "./options.js";
 import { compilePattern, type PatternProblem } from "./pattern.js";
-import { DEFAULT, isGrouped, type Names, newPolicy, newScope, type Pattern, type Scope } from "./policy.js";
+import {
+  DEFAULT,
+  isGrouped,
+  type Names,
+  newPolicy,
+  newScope,
+  type Pattern,
+  type PolicyData,
+  type Scope,
+} from "./policy.js";
 import { printPolicy } from "./print.js";
 import { type Spot, sentence } from "./source.js";
 import { closest, hint, nearMiss } from "./suggest.js";
 
 /** More would not be read. */
 const MOST_ISSUES = 50;
+const MOST_WARNINGS = MOST_ISSUES * 2;
 /** Mistakes are found out of order: of this many only the first in the source are kept. */
 const MOST_NOTES = 10_000;
 
@@ -44,10 +55,11 @@ export class PolicyBuilder {
   finish(source: string): Policy {
     const [first, ...rest] = this.#firstIssues().map(issueOf);
     if (first !== undefined) throw new PolicyError([first, ...rest]);
-    const warnings = this.#warnings.sort(inSourceOrder).map(issueOf);
     const groupOf = new Map<string, string>();
     for (const binding of this.#mentioned) groupOf.set(binding, this.#groups.get(binding)?.group ?? DEFAULT);
-    return newPolicy(source, warnings, { root: this.root, groupOf, writtenGroup: this.#written }, printPolicy);
+    const data: PolicyData = { root: this.root, groupOf, writtenGroup: this.#written };
+    const warnings = [...this.#warnings, ...lint(data)].sort(inSourceOrder).slice(0, MOST_WARNINGS).map(issueOf);
+    return newPolicy(source, warnings, data, printPolicy);
   }
 
   issue(spot: Spot, rule: PolicyIssue["rule"], message: string, help?: string): void {
@@ -61,7 +73,7 @@ export class PolicyBuilder {
   }
 
   #warn(spot: Spot, rule: PolicyIssue["rule"], message: string, help?: string): void {
-    if (this.#warnings.length < MOST_ISSUES * 2) this.#warnings.push({ spot, rule, message, help });
+    if (this.#warnings.length < MOST_WARNINGS) this.#warnings.push({ spot, rule, message, help });
   }
 
   /**
@@ -120,7 +132,7 @@ export class PolicyBuilder {
     }
     const written = names.patterns.get(name);
     if (written !== undefined) return written;
-    const pattern: Pattern | PatternProblem = compilePattern(name.slice(1, -1));
+    const pattern: Pattern | PatternProblem = compilePattern(name.slice(1, -1), spot);
     if ("problem" in pattern) {
       this.issue(
         spot.part(pattern.start + 1, pattern.length),

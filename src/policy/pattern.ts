@@ -2,6 +2,7 @@
 
 import { RE2JS } from "re2js";
 import type { Pattern } from "./policy.js";
+import type { Spot } from "./source.js";
 
 /** What is wrong with a pattern, and which part of its text is meant. */
 export interface PatternProblem {
@@ -52,11 +53,11 @@ const UNSUPPORTED: readonly { readonly at: RegExp; readonly problem: string; rea
 ];
 
 /** Compiles the text between the slashes. */
-export function compilePattern(source: string): Pattern | PatternProblem {
+export function compilePattern(source: string, spot: Spot): Pattern | PatternProblem {
   if (source === "") return { problem: "empty pattern", help: "`/.*/` matches every name", start: 0, length: 0 };
   if (/[\r\n]/.test(source)) return { problem: "pattern holds a line end", start: 0, length: source.length };
   try {
-    return { source, matcher: RE2JS.compile(source, RE2JS.CASE_INSENSITIVE) };
+    return { source, matcher: RE2JS.compile(source, RE2JS.CASE_INSENSITIVE), spot };
   } catch (error) {
     return diagnose(
       source,

@@ -16,6 +16,8 @@ export interface Setting {
 export interface Pattern {
   readonly source: string;
   readonly matcher: RE2JS;
+  /** Where it was written first. */
+  readonly spot: Spot;
 }
 
 /** The `domain` or the `host` stanzas of one container. */

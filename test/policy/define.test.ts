@@ -46,8 +46,9 @@ describe("definePolicy: the same as the text", () => {
     ["options in any case", { Max_Outbound_Connections: 5 } as PolicyInput, `${max} = 5`],
   ])("definePolicy says what the text says: %s", (_, input, text) => {
     const policy = definePolicy(input);
-    expect(String(policy)).toBe(String(parsePolicy(text)));
-    expect(policy.warnings).toEqual([]);
+    const same = parsePolicy(text);
+    expect(String(policy)).toBe(String(same));
+    expect(policy.warnings.map(({ rule }) => rule).sort()).toEqual(same.warnings.map(({ rule }) => rule).sort());
     expect(String(parsePolicy(String(policy)))).toBe(String(policy));
   });
 

@@ -189,11 +189,11 @@ describe("parsePolicy: large texts", () => {
   }, 60_000);
 
   test("parsePolicy reads a megabyte", () => {
-    const text = repeated(MEGABYTE, (index) => `domain d${index}.example { ${max} = ${index} } # ${index}\n`);
+    const text = repeated(MEGABYTE, (index) => `domain d${index}.example { ${max} = ${index + 1} } # ${index}\n`);
     const last = text.split("\n").length - 2;
     const policy = parsePolicy(text);
-    expect(limitsOf(policy, { domain: "d0.example" })).toEqual([0]);
-    expect(limitsOf(policy, { domain: `D${last}.example.` })).toEqual([last]);
+    expect(limitsOf(policy, { domain: "d0.example" })).toEqual([1]);
+    expect(limitsOf(policy, { domain: `D${last}.example.` })).toEqual([last + 1]);
     expect(policy.warnings).toEqual([]);
   });
 

@@ -527,17 +527,17 @@ describe("rules the pages leave open, without the mark", () => {
   test("parsePolicy: the same stanza written twice is merged", () => {
     const policy = parsePolicy(`
       binding "b" { domain "d.example" { ${max} = 3 } }
-      domain "/^x/" { ${scopeMax} = 8 }
+      domain "/^x/" { ${scopeMax} = 9 }
       binding "b" { domain "D.example." { ${clusterMax} = 4 } ${serverMax} = 5 }
-      domain "/^x/" { ${max} = 9 }
+      domain "/^x/" { ${max} = 8 }
     `);
     expect(policy.warnings).toEqual([]);
     const limiter = createLimiter(policy);
     expect(limitsOf(limiter, to("d.example"), max)).toEqual([3]);
     expect(limitsOf(limiter, to("d.example"), clusterMax)).toEqual([4]);
     expect(limitsOf(limiter, to("d.example"), serverMax)).toEqual([5, 75_000]);
-    expect(limitsOf(limiter, to("x.example", "other"), max)).toEqual([9]);
-    expect(limitsOf(limiter, to("x.example", "other"), scopeMax)).toEqual([8]);
+    expect(limitsOf(limiter, to("x.example", "other"), max)).toEqual([8]);
+    expect(limitsOf(limiter, to("x.example", "other"), scopeMax)).toEqual([9]);
   });
 
   test("tryAcquire: a binding written outside and inside its group is one binding; both stanzas make a scope_max claim", () => {

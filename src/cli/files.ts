@@ -1,0 +1,61 @@
+// Reads what a command is given: a policy or a text, from a file, from a pipe, or from the standard input for `-`.
+
+import { readFile, stat } from "node:fs/promises";
+import { getSystemErrorMap } from "node:util";
+import { loadPolicy, type ParseOptions, type Policy, PolicyError, parsePolicy } from "../index.js";
+import { type Io, Trouble } from "./command.js";
+
+/** What stands for the standard input. */
+const STDIN = "-";
+
+/**
+ * The policy in a file, with its includes; one from a pipe or the standard input has none.
+ *
+ * @throws {PolicyError} it has mistakes
+ * @throws {Trouble} it cannot be read
+ */
+export async function readPolicy(
+  path: string,
+  io: Io,
+  { unknown = "error" }: Pick<ParseOptions, "unknown"> = {},
+): Promise<Policy> {
+  if (path === STDIN || (await isPipe(path))) {
+    return parsePolicy(await readText(path, io), { source: nameOf(path), unknown });
+  }
+  try {
+    return await loadPolicy(path, { unknown });
+  } catch (error) {
+    // Not a mistake in the policy: there is none.
+    if (error instanceof PolicyError && error.issues[0].rule === "include" && error.issues[0].line === 0) {
+      throw new Trouble(error.message);
+    }
+    throw error;
+  }
+}
+
+/** @throws {Trouble} it cannot be read */
+export async function readText(path: string, io: Io): Promise<string> {
+  try {
+    return path === STDIN ? await io.stdin() : await readFile(path, "utf8");
+  } catch (error) {
+    throw new Trouble(`${nameOf(path)}: cannot read it: ${reasonOf(error)}`);
+  }
+}
+
+/** The name of a file in messages. */
+export const nameOf = (path: string): string => (path === STDIN ? "<stdin>" : path);
+
+/** `<(…)` of a shell is one. It has no folder to look for includes in, and is read once. */
+async function isPipe(path: string): Promise<boolean> {
+  try {
+    return (await stat(path)).isFIFO();
+  } catch {
+    return false;
+  }
+}
+
+/** Why the system refused, in its own words. */
+export function reasonOf(error: unknown): string {
+  const { errno, message } = error as { readonly errno?: number; readonly message?: string };
+  return getSystemErrorMap().get(errno ?? 0)?.[1] ?? String(message);
+}
