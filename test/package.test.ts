@@ -209,4 +209,42 @@ describe("the package", { timeout: 60_000 }, () => {
     const recognised = "false true ERR_LIMITER_POLICY\n";
     expect(run("node", ["use.js"], folder)).toBe(`${recognised}${recognised}false false\n`);
   });
+
+  it("has the metrics, also for a limiter of the other format", () => {
+    const folder = project(
+      "metrics",
+      { type: "module" },
+      {
+        "use.js": `
+        import { createRequire } from "node:module";
+        import promClient from "prom-client";
+        import * as esm from "outbound-limiter";
+        import { prometheusMetrics } from "outbound-limiter/metrics";
+        const require = createRequire(import.meta.url);
+        const cjs = require("outbound-limiter");
+        const limiters = [esm, cjs].map(({ createLimiter, definePolicy }) => createLimiter(definePolicy({})));
+        prometheusMetrics(limiters[0], promClient, { prefix: "a_" });
+        prometheusMetrics(limiters[1], promClient, { prefix: "b_" });
+        require("outbound-limiter/metrics").prometheusMetrics(limiters[1], promClient, { prefix: "c_" });
+        for (const limiter of limiters) limiter.tryAcquire({ domain: "example.com" });
+        const text = await promClient.register.metrics();
+        console.log(text.match(/^[abc]_outbound_limiter_leases .*/gm).join(" "));
+      `,
+      },
+      ["prom-client"],
+    );
+    const leases = ["a", "b", "c"].map((prefix) => `${prefix}_outbound_limiter_leases 1`).join(" ");
+    expect(run("node", ["use.js"], folder)).toBe(`${leases}\n`);
+  });
+
+  it("has the command", () => {
+    const folder = project("command", {}, { "limits.conf": "max_outbound_connections = 20\n" });
+    const { bin, version } = JSON.parse(readFileSync(join(unpacked, "package.json"), "utf8")) as {
+      readonly bin: Readonly<Record<string, string>>;
+      readonly version: string;
+    };
+    const command = join("node_modules", "outbound-limiter", String(bin["outbound-limiter"]));
+    expect(run("node", [command, "--version"], folder)).toBe(`${version}\n`);
+    expect(run("node", [command, "check", "limits.conf"], folder)).toBe("limits.conf: no issues\n");
+  });
 });
