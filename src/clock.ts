@@ -18,7 +18,8 @@ const endTurn = (): void => {
 export const systemClock: Clock = {
   now() {
     if (turn === undefined) {
-      turn = performance.now();
+      // Whole, as a fraction is an object of its own in every lease.
+      turn = Math.round(performance.now());
       setImmediate(endTurn);
     }
     return turn;
