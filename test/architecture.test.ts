@@ -16,7 +16,7 @@ const MOST_LINES_OF_A_FILE = 400;
 const MOST_CODE: readonly { readonly of: string; readonly files: RegExp; readonly lines: number }[] = [
   { of: "the command", files: /^src\/(cli|simulate)/, lines: 1600 },
   { of: "the metrics", files: /^src\/metrics/, lines: 500 },
-  { of: "the library", files: /^src\//, lines: 4000 },
+  { of: "the library", files: /^src\//, lines: 4500 },
 ];
 
 /** From low to high: a file imports from its own layer and the layers before it. */
@@ -447,9 +447,9 @@ describe("problemsOf", () => {
     const most = (line: string) => line.repeat(MOST_LINES_OF_A_FILE - 1);
     const files = (text: string) =>
       Object.fromEntries(
-        ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k"].map((name) => [`src/core/${name}.ts`, text]),
+        ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"].map((name) => [`src/core/${name}.ts`, text]),
       );
-    expect(problemsWith(files(most("x(); // y\n")))).toEqual(["the library: 4389 lines of code, more than 4000"]);
+    expect(problemsWith(files(most("x(); // y\n")))).toEqual(["the library: 4788 lines of code, more than 4500"]);
     expect(problemsWith(files(most("// x();\n")))).toEqual([]);
     expect(problemsWith(files(`/*${most("x();\n")}*/`))).toEqual([]);
     expect(problemsWith(files(most(" \n")))).toEqual([]);

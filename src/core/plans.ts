@@ -51,6 +51,7 @@ export class Plans {
     this.#counters = counters;
     this.#matcher = matcher;
     this.#size = size;
+    matcher.prepare(policy);
   }
 
   /**
@@ -129,7 +130,7 @@ export class Plans {
 
   #claims(frame: Frame, target: NormalTarget): readonly Claim[] {
     const { domain, host } = target;
-    const falls = (names: Names, name: string): boolean => this.#matcher.stanzas(names, name).length > 0;
+    const falls = (names: Names, name: string): boolean => this.#matcher.hasStanza(names, name);
     const isPlain =
       !frame.domains.some((names) => falls(names, domain)) &&
       (host === undefined || !frame.hosts.some((names) => falls(names, host)));
