@@ -87,6 +87,45 @@ const others: readonly fc.WeightedArbitrary<Step>[] = [
 export const steps = (maxLength: number): fc.Arbitrary<Step[]> =>
   fc.array(fc.oneof({ weight: 12, arbitrary: acquire }, ...others), { maxLength, size: "max" });
 
+/** So much of the same few targets that a line forms behind every limit and stays. */
+export const rush: fc.Arbitrary<Step[]> = fc.array(
+  fc.oneof(
+    { weight: 22, arbitrary: fc.record({ do: fc.constant("acquire" as const), target: index }) },
+    {
+      weight: 6,
+      arbitrary: fc.record({
+        do: fc.constant("acquire" as const),
+        target: index,
+        timeout: fc.constantFrom(40, Infinity),
+        signal: fc.constantFrom("own" as const, "own" as const, "shared" as const),
+      }),
+    },
+    {
+      weight: 20,
+      arbitrary: fc.record({
+        do: fc.constant("release" as const),
+        lease: index,
+        how: fc.constantFrom("method" as const, "detached" as const, "dispose" as const),
+      }),
+    },
+    { weight: 1, arbitrary: fc.record({ do: fc.constant("tryAcquire" as const), target: index }) },
+    { weight: 1, arbitrary: fc.record({ do: fc.constant("abort" as const), signal: index }) },
+    {
+      weight: 1,
+      arbitrary: fc.record({ do: fc.constant("releaseThenAbort" as const), lease: index, signal: index }),
+    },
+    {
+      weight: 1,
+      arbitrary: fc.record({
+        do: fc.constant("advance" as const),
+        by: fc.constant(1),
+        how: fc.constantFrom("jump" as const, "step" as const),
+      }),
+    },
+  ),
+  { minLength: 200, maxLength: 500, size: "max" },
+);
+
 /** The same, and the policy changes now and then. */
 export const stepsWithUpdates: fc.Arbitrary<Step[]> = fc.array(
   fc.oneof({ weight: 12, arbitrary: acquire }, ...others, {
@@ -488,7 +527,8 @@ export class Play {
     if (atOnce !== undefined) model.checkSnapshot(atOnce, now);
     model.checkSnapshot(limiter.snapshot(), now);
     model.checkLeases(limiter.leases(), now);
-    const looked = pick(this.#targets, this.compared.exact + this.compared.within);
+    const compared = this.compared.exact + this.compared.within;
+    const looked = compared % 3 === 0 ? pick(this.#targets, compared / 3) : undefined;
     if (looked !== undefined) model.checkExplanation(limiter.explain(looked), now);
     if (model.held.length + model.waiting.length === 0) {
       ensure("Counters vanish", this.clock.armed === 0, `${String(this.clock.armed)} timers are armed`);

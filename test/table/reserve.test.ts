@@ -258,6 +258,28 @@ describe("the reserve and the waiting line", () => {
     expect([flood.state, again.state, third.state]).toEqual(["pending", "pending", "resolved"]);
   });
 
+  it("finds the only one it may admit in a long line of those it may not", async () => {
+    const { limiter } = open(policy(300, 1));
+    const names = Array.from({ length: 300 }, (_, i) => `name-${String(i)}.example`);
+    const held = names.map((name) => limiter.tryAcquire(to(name)));
+    const reserved = limiter.tryAcquire(small);
+    const seconds = names.map((name) => watch(limiter.acquire(to(name))));
+    const third = watch(limiter.acquire(to("third.example")));
+    reserved?.release();
+    expect(limiter.tryAcquire(to("fourth.example"))).toBeUndefined();
+    await turn();
+    await turn();
+    expect(third.state).toBe("resolved");
+    expect(limiter.snapshot()).toMatchObject({ leases: 301, waiting: 300, reserve: { inUse: 1 } });
+
+    held[150]?.release();
+    expect(limiter.tryAcquire(to("fourth.example"))).toBeUndefined();
+    await turn();
+    await turn();
+    expect(seconds.map(({ state }) => state).indexOf("resolved")).toBe(150);
+    expect(limiter.snapshot()).toMatchObject({ leases: 301, waiting: 299, reserve: { inUse: 2 } });
+  });
+
   it("admits one of two hosts of a domain, not both", async () => {
     const { limiter } = busy(policy(1, 1), 1);
     const reserved = limiter.tryAcquire(small);

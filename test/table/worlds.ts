@@ -269,6 +269,67 @@ const cluster: fc.Arbitrary<World> = fc
     };
   });
 
+/**
+ * Two bindings and two domains, each with a limit of its own, and traffic that needs only one of them: whoever needs a
+ * binding and a domain is passed over again and again. Sometimes under a ceiling with a reserve.
+ */
+export const contended: fc.Arbitrary<World> = fc
+  .record({
+    limits: fc.record({
+      server: fc.constantFrom(-1, -1, 3, 4),
+      reserve: fc.constantFrom(0, 1, 2),
+      bindings: fc.tuple(fc.constantFrom(1, 1, 2), fc.constantFrom(1, 2)),
+      domains: fc.tuple(fc.constantFrom(1, 1, 2), fc.constantFrom(1, 2)),
+    }),
+    targets: fc.shuffledSubarray(
+      [
+        { binding: "a", domain: "gmail.com" },
+        { binding: "a", domain: "orange.fr" },
+        { binding: "b", domain: "gmail.com" },
+        { binding: "b", domain: "orange.fr" },
+      ],
+      { minLength: 1, maxLength: 3 },
+    ),
+  })
+  .map(({ limits, targets }) => {
+    const text = new PolicyText();
+    const server = text.set("server_max_outbound_connections", limits.server);
+    text.set("server_reserve_outbound_connections", limits.reserve);
+    const flood: readonly Target[] = [
+      { binding: "a", domain: "small.example" },
+      { binding: "b", domain: "small.example" },
+      { domain: "gmail.com" },
+      { domain: "orange.fr" },
+    ];
+    const ofBinding = new Map<string | undefined, Setting>();
+    for (const [at, name] of ["a", "b"].entries()) {
+      text.line(`binding "${name}" {`);
+      ofBinding.set(name, text.set("server_max_outbound_connections", limits.bindings[at] ?? 1));
+      text.line("}");
+    }
+    const ofDomain = new Map<string, Setting>();
+    for (const [at, name] of ["gmail.com", "orange.fr"].entries()) {
+      text.line(`domain "${name}" {`);
+      ofDomain.set(name, text.set("scope_max_outbound_connections", limits.domains[at] ?? 1));
+      text.line("}");
+    }
+    return {
+      text: text.toString(),
+      reserve: limits.reserve,
+      targets: [...targets, ...Array.from({ length: 6 }, () => flood).flat()],
+      claims({ binding = "default", domain }) {
+        const byBinding = ofBinding.get(binding);
+        const byDomain = ofDomain.get(domain);
+        return [
+          ceiling(server, "server"),
+          claim(builtIn("max_outbound_connections", 32), `pair ${binding} ${domain}`),
+          byBinding === undefined ? [] : claim(byBinding, `binding ${binding}`),
+          byDomain === undefined ? [] : claim(byDomain, `to ${domain}`),
+        ].flat();
+      },
+    };
+  });
+
 export const world: fc.Arbitrary<World> = fc.oneof(crossed, ceilings, cluster);
 
 /** Several policies over the same targets, to change between. */

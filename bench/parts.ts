@@ -1,0 +1,101 @@
+// The parts of the bench: what each measures, and why it misses a goal where it does.
+
+import { allocation, awaitCost, claimsCost, hotCost, wideCost, zipfCost } from "./costs.js";
+import { flood } from "./fairness/flood.js";
+import { twoBusyLimits } from "./fairness/two-busy-limits.js";
+import type { Bench, Outcome } from "./measure.js";
+import { memory } from "./memory.js";
+import { newNames } from "./names.js";
+import { drain, timeoutsAndSignals } from "./queueing.js";
+import { againstPeers } from "./versus.js";
+import { crossBlockedCost, moves, releaseCost } from "./waiting.js";
+
+export interface Part {
+  readonly title: string;
+  /** How it is measured, for a reader of the results. */
+  readonly how: string;
+  /** Why a goal is missed; shown only where one is. */
+  readonly missed?: string;
+  readonly run: (bench: Bench) => Promise<Outcome>;
+}
+
+const U = "U is one `Map.get` of the tuple's prebuilt string and one field read, over the same stream.";
+const REPLAYED =
+  "Each release is timed. The same is done three times from the start, move for move: the least of the three is what the release itself costs, without interruptions by the machine and the garbage collector.";
+
+export const PARTS: Readonly<Record<string, Part>> = {
+  hot: { title: "One tuple, five claims", how: `\`tryAcquire\` and \`release\`. ${U}`, run: hotCost },
+  wide: {
+    title: "300 domains × 5 bindings, five claims",
+    how: `\`tryAcquire\` and \`release\`, all tuples as often. ${U}`,
+    run: wideCost,
+  },
+  zipf: {
+    title: "10,000 domains × 50 bindings × 5 hosts, five claims",
+    how: `\`tryAcquire\` and \`release\`, domains by Zipf's law: 131,072 requests for some 75,000 tuples. ${U}`,
+    run: zipfCost,
+  },
+  claims: { title: "From three to eight claims", how: "`tryAcquire` and `release` over 300 × 5.", run: claimsCost },
+  await: {
+    title: "`await acquire`, room everywhere",
+    how: "`await acquire` and `release` of one tuple, beside `await` of one resolved promise.",
+    run: awaitCost,
+  },
+  peers: {
+    title: "Beside other libraries",
+    how: [
+      "Each library is composed by hand over the same five limits, and first proved to grant what a naive table grants.",
+      "CPU time of one connection after the other, in terms of ours.",
+      'Their semaphores are found by five strings built for each connection; "no keys" finds them by the target object instead, and keeps both for ever.',
+      "With the limits full, all ask at once, and all that are granted end together, in rounds: the fewer, the better the slots are used. The compositions keep their slots of some limits while they wait for the others, and take no turns.",
+      "rate-limiter-flexible cannot wait.",
+    ].join(" "),
+    run: againstPeers,
+  },
+  new: {
+    title: "A tuple not seen before",
+    how: `\`tryAcquire\` and \`release\` of new names under five claims, while older ones are forgotten. ${U}`,
+    run: newNames,
+  },
+  bytes: { title: "Memory", how: "Growth of the live heap after garbage collection, 50,000 of each.", run: memory },
+  allocation: {
+    title: "Allocation",
+    how: "Growth of the young generation over 500 operations on one tuple.",
+    run: allocation,
+  },
+  release: {
+    title: "Release, with 1,000 to 1,000,000 waiting",
+    how: `Three saturated hot domains under a full server of 1,000: four requests in five are for them, the others for 10,000 domains. Whoever is granted asks again. ${REPLAYED}`,
+    run: releaseCost,
+  },
+  cross: {
+    title: "Release, cross-blocked",
+    how: `100 bindings × 100 domains, one connection each, 100,000 waiting at random: whoever gets one of the two limits lacks the other. For each that goes another one comes. ${REPLAYED}`,
+    run: crossBlockedCost,
+  },
+  moves: {
+    title: "Moves in one call",
+    how: "Queues tried in one `release`, cross-blocked, counted by V8's own call counts of the functions that admit and pass over.",
+    run: moves,
+  },
+  drain: {
+    title: "Enqueue and drain",
+    how: "100,000 requests for one slot, each released when granted, beside a bare list of promises.",
+    run: drain,
+  },
+  timers: {
+    title: "Timeouts and signals",
+    how: "10,000 waiting requests, queued and drained; what they cost more with a timeout each, and with one signal for all.",
+    run: timeoutsAndSignals,
+  },
+  flood: {
+    title: "A flood to three domains",
+    how: 'Virtual clock. 20,000 requests to three domains at once, then 5,000 within a minute to 1,000 small domains, from 5 bindings, over one server of 200. "One list" admits the first that fits; "each request parked alone" keeps it in the line of a limit that is full for it, which is here the server\'s.',
+    run: flood,
+  },
+  starving: {
+    title: "Two busy limits",
+    how: "100,000 requests wait for a binding or for a domain, both full, and one for both. Releases until it is admitted; a line that has not done so after 10,000 is given up.",
+    run: twoBusyLimits,
+  },
+};
