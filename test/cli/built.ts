@@ -48,7 +48,8 @@ export function builtCommand(): Command {
   afterAll(() => rmSync(scratch, { recursive: true, force: true }));
 
   const started = async (file: string, args: readonly string[], input: string): Promise<Ran> => {
-    const { NO_COLOR: _no, FORCE_COLOR: _force, ...env } = process.env;
+    // Node takes a terminal under CI for one without colours.
+    const { NO_COLOR: _no, FORCE_COLOR: _force, CI: _ci, ...env } = process.env;
     const child = spawn(file, args, { cwd: folder, env: { ...env, PATH: `${bin}:${env["PATH"]}` } });
     child.stdin.on("error", () => {
       // It need not read all of it.
