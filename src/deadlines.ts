@@ -1,5 +1,6 @@
 // The timeouts of everything that waits, on one timer of the clock.
 
+import { Heap } from "./heap.js";
 import { quietly } from "./quietly.js";
 import type { Clock, Milliseconds } from "./types.js";
 
@@ -27,7 +28,7 @@ export interface TimeKeeper<One> {
 export class Deadlines<One extends Timed> {
   readonly #clock: Clock;
   readonly #keeper: TimeKeeper<One>;
-  #heap: One[] = [];
+  #heap = new Heap<One>(inOrder);
   #waiting = 0;
   #timer: Disposable | undefined;
   /** What the timer is armed for; Infinity while none is. */
@@ -45,7 +46,7 @@ export class Deadlines<One extends Timed> {
    */
   add(one: One): void {
     this.#waiting++;
-    push(this.#heap, one);
+    this.#heap.add(one);
     if (one.deadline < this.#armedFor) this.#arm(one.deadline, one.timeout);
   }
 
@@ -53,13 +54,12 @@ export class Deadlines<One extends Timed> {
   remove(): void {
     this.#waiting--;
     if (this.#waiting === 0) {
-      this.#heap = [];
+      this.#heap = new Heap<One>(inOrder);
       this.#armedFor = Number.POSITIVE_INFINITY;
       disarm(this.#timer);
       this.#timer = undefined;
     } else if (this.#heap.length > 2 * this.#waiting + SPARE) {
-      // A sorted list is a heap.
-      this.#heap = this.#heap.filter(({ settled }) => !settled).sort(inOrder);
+      this.#heap = new Heap(inOrder, this.#unsettled());
     }
   }
 
@@ -95,7 +95,7 @@ export class Deadlines<One extends Timed> {
     const due: One[] = [];
     for (let first = this.#first(); first !== undefined && first.deadline <= now; first = this.#first()) {
       due.push(first);
-      pop(this.#heap);
+      this.#heap.removeFirst();
     }
     this.#keeper.expire(due);
     const next = this.#first();
@@ -103,15 +103,18 @@ export class Deadlines<One extends Timed> {
     try {
       this.#arm(next.deadline, next.deadline - now);
     } catch (error) {
-      const all = this.#heap.filter(({ settled }) => !settled);
-      this.#keeper.fail(all, error);
+      this.#keeper.fail(this.#unsettled(), error);
     }
   }
 
   /** The one with the soonest deadline. */
   #first(): One | undefined {
-    while (this.#heap[0]?.settled) pop(this.#heap);
-    return this.#heap[0];
+    while (this.#heap.first?.settled) this.#heap.removeFirst();
+    return this.#heap.first;
+  }
+
+  #unsettled(): One[] {
+    return [...this.#heap].filter(({ settled }) => !settled);
   }
 }
 
@@ -123,33 +126,3 @@ function disarm(timer: Disposable | undefined): void {
 }
 
 const inOrder = (a: Timed, b: Timed): number => a.deadline - b.deadline || a.order - b.order;
-
-/** Adds one to a binary heap. */
-function push<One extends Timed>(heap: One[], one: One): void {
-  let at = heap.length;
-  while (at > 0) {
-    const up = (at - 1) >> 1;
-    const above = heap[up] as One;
-    if (inOrder(above, one) <= 0) break;
-    heap[at] = above;
-    at = up;
-  }
-  heap[at] = one;
-}
-
-/** Takes the first off a binary heap that is not empty. */
-function pop<One extends Timed>(heap: One[]): void {
-  const last = heap.pop() as One;
-  if (heap.length === 0) return;
-  let at = 0;
-  for (;;) {
-    let down = 2 * at + 1;
-    if (down >= heap.length) break;
-    if (down + 1 < heap.length && inOrder(heap[down + 1] as One, heap[down] as One) < 0) down++;
-    const below = heap[down] as One;
-    if (inOrder(last, below) <= 0) break;
-    heap[at] = below;
-    at = down;
-  }
-  heap[at] = last;
-}

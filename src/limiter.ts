@@ -5,7 +5,6 @@ import { systemClock } from "./clock.js";
 import { fullCounters } from "./core/counters.js";
 import { explain, oldestWaits, stateOf, statesOf } from "./core/explain.js";
 import type { Counter, Plan } from "./core/plan.js";
-import { reserveOf } from "./core/resolve.js";
 import { Roll } from "./core/roll.js";
 import { describeTarget, normalTarget, regroup } from "./core/target.js";
 import { Deadlines } from "./deadlines.js";
@@ -13,6 +12,7 @@ import { AcquireTimeoutError, LimiterClosedError, QueueFullError } from "./error
 import { traceLeases } from "./leak.js";
 import { HeldLease, type Lessor } from "./lease.js";
 import { AUDIENCE, Audience, CHANNELS, type Events } from "./observer.js";
+import { asWritten, reserveOf } from "./policy/policy.js";
 import { quietly } from "./quietly.js";
 import { Aborts, Request } from "./request.js";
 import { Table } from "./table.js";
@@ -78,6 +78,9 @@ function checkTimeout(timeout: unknown): Milliseconds {
   if (!(timeout >= 0)) throw new RangeError(`Option timeout must be 0 ms or more, not ${timeout}`);
   return timeout;
 }
+
+/** Whole, and not negative whatever a clock does. */
+const elapsed = (since: Milliseconds, now: Milliseconds): Milliseconds => Math.max(0, Math.round(now - since));
 
 class OutboundLimiter implements LocalLimiter, Lessor {
   readonly #maxWaiting: number;
@@ -169,12 +172,11 @@ class OutboundLimiter implements LocalLimiter, Lessor {
     for (const counter of counters.live()) {
       if (counter.limit !== Number.POSITIVE_INFINITY) states.push(stateOf(counter, oldest.get(counter), now));
     }
-    const reserve = reserveOf(data);
     return {
       policy: policy.source,
       leases: this.#held.length,
       waiting: counters.line.length,
-      reserve: { inUse: counters.reserveInUse, limit: reserve === Number.POSITIVE_INFINITY ? -1 : reserve },
+      reserve: { inUse: counters.reserveInUse, limit: asWritten(reserveOf(data)) },
       counters: states,
     };
   }
@@ -222,10 +224,7 @@ class OutboundLimiter implements LocalLimiter, Lessor {
       request.settle();
       request.reject(errors[index]);
     }
-    const now = this.#safeNow();
-    for (const [index, { target, plan, since }] of waiting.entries()) {
-      this.#refuse(target, plan, errors[index], fullCounters(plan), now - since);
-    }
+    for (const [index, { target, plan, since }] of waiting.entries()) this.#refuse(target, plan, errors[index], since);
     if (this.#held.length === 0 || patience === 0) return;
     await new Promise<void>((resolve) => {
       let timer: Disposable | undefined;
@@ -247,8 +246,7 @@ class OutboundLimiter implements LocalLimiter, Lessor {
     this.#held.remove(lease);
     const granted = this.#grant(this.#table.counters.drop(lease.plan, lease.reserve));
     if (this.#audience.wants(CHANNELS.released)) {
-      const held = Math.max(0, Math.round(this.#safeNow() - lease.since));
-      this.#audience.tell("released", { target: lease.target, held });
+      this.#audience.tell("released", { target: lease.target, held: elapsed(lease.since, this.#safeNow()) });
     }
     this.#tellGranted(granted);
     if (this.#onEmpty.size > 0 && this.#held.length === 0) for (const done of [...this.#onEmpty]) done();
@@ -327,19 +325,19 @@ class OutboundLimiter implements LocalLimiter, Lessor {
     if (request.settled) return;
     const { plan, target, since } = request;
     // What it waited for is told as it was: leaving may free it for others.
-    const full = this.#audience.wants(CHANNELS.refused) ? fullCounters(plan) : [];
+    const full = this.#audience.wants(CHANNELS.refused) ? fullCounters(plan) : undefined;
     request.settle();
     const granted = this.#grant(this.#table.counters.leave(request));
     request.reject(reason);
-    this.#refuse(target, plan, reason, full, this.#safeNow() - since);
+    this.#refuse(target, plan, reason, since, full);
     this.#tellGranted(granted);
   }
 
-  /** Tells of a request that ends without a lease. */
-  #refuse<Reason>(target: Target, plan: Plan, error: Reason, full?: readonly Counter[], waited = 0): Reason {
+  /** Tells of a request that ends without a lease: whether it waited `since` then, and the limits that were `full`. */
+  #refuse<Reason>(target: Target, plan: Plan, error: Reason, since?: Milliseconds, full?: readonly Counter[]): Reason {
     if (this.#audience.wants(CHANNELS.refused)) {
-      const blockedBy = this.#states(full ?? fullCounters(plan));
-      this.#audience.tell("refused", { target, error, waited: Math.max(0, Math.round(waited)), blockedBy });
+      const waited = since === undefined ? 0 : elapsed(since, this.#safeNow());
+      this.#audience.tell("refused", { target, error, waited, blockedBy: this.#states(full ?? fullCounters(plan)) });
     }
     return error;
   }
@@ -357,14 +355,14 @@ class OutboundLimiter implements LocalLimiter, Lessor {
     const now = this.#safeNow();
     for (const request of admitted) {
       request.settle();
-      const waited = Math.max(0, Math.round(now - request.since));
+      const waited = elapsed(request.since, now);
       if (log.enabled) log("%s goes after %d ms", describeTarget(request.plan.target), waited);
       request.resolve(this.#lease(request.target, request.plan, request.reserve, now, waited));
     }
     if (!this.#audience.wants(CHANNELS.granted)) return NONE;
     return admitted.map(({ target, since, reserve, waitedFor }) => {
       const blockedBy = waitedFor === undefined ? [] : this.#states([waitedFor]);
-      return { target, waited: Math.max(0, Math.round(now - since)), reserve, blockedBy };
+      return { target, waited: elapsed(since, now), reserve, blockedBy };
     });
   }
 

@@ -57,6 +57,17 @@ class Subject {
   }
 }
 
+/** A clock that can be kept from arming timers. */
+class BreakableClock extends VirtualClock {
+  readonly failure = new Error("The clock failed");
+  fails = false;
+
+  override after(delay: number, run: () => void): Disposable {
+    if (this.fails) throw this.failure;
+    return super.after(delay, run);
+  }
+}
+
 describe("Deadlines", () => {
   it("expire each at its time, in order, and leave no timer behind", () => {
     const step = fc.oneof(
@@ -118,43 +129,25 @@ describe("Deadlines", () => {
   });
 
   it("keep the timer of the others when the clock fails to arm another one", () => {
-    const clock = new VirtualClock();
-    const failure = new Error("The clock failed");
-    let fails = false;
-    const failing: Clock = {
-      now: () => clock.now(),
-      after(delay, run) {
-        if (fails) throw failure;
-        return clock.after(delay, run);
-      },
-    };
-    const subject = new Subject(failing);
+    const clock = new BreakableClock();
+    const subject = new Subject(clock);
     subject.add(100);
-    fails = true;
-    expect(() => subject.add(50)).toThrow(failure);
+    clock.fails = true;
+    expect(() => subject.add(50)).toThrow(clock.failure);
     clock.advance(100);
     expect(subject.expired).toEqual([{ name: 0, at: clock.now() }]);
     expect(clock.armed).toBe(0);
   });
 
   it("refuse everybody when the clock fails between two deadlines: nobody waits for ever", () => {
-    const clock = new VirtualClock();
-    const failure = new Error("The clock failed");
-    let fails = false;
-    const failing: Clock = {
-      now: () => clock.now(),
-      after(delay, run) {
-        if (fails) throw failure;
-        return clock.after(delay, run);
-      },
-    };
-    const subject = new Subject(failing);
+    const clock = new BreakableClock();
+    const subject = new Subject(clock);
     for (const timeout of [10, 20, 30]) subject.add(timeout);
-    fails = true;
+    clock.fails = true;
     clock.advance(10);
     expect(subject.expired.map(({ name }) => name)).toEqual([0]);
-    expect(subject.failed).toEqual([failure, failure]);
-    fails = false;
+    expect(subject.failed).toEqual([clock.failure, clock.failure]);
+    clock.fails = false;
     subject.add(10);
     clock.advance(10);
     expect(subject.expired.map(({ name }) => name)).toEqual([0, 3]);

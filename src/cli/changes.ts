@@ -1,7 +1,17 @@
 // What differs between two policies: for given targets, or option by option.
 
 import type { ExplainedLimit, LimitOption, Policy } from "../index.js";
-import { DEFAULT, dataOf, type Names, type PolicyData, quote, type Scope, type Setting } from "../policy/policy.js";
+import {
+  asWritten,
+  DEFAULT,
+  dataOf,
+  type Names,
+  type PolicyData,
+  quote,
+  type Scope,
+  type Setting,
+  scopesIn,
+} from "../policy/policy.js";
 
 /** A number and where it was written; -1 is unlimited, as it is written. */
 export interface Written {
@@ -81,14 +91,9 @@ function* scopeChanges(old: Scope | undefined, now: Scope | undefined): Generato
     const [one, other] = [old?.settings.get(option), now?.settings.get(option)];
     if (one?.limit !== other?.limit) yield { scope, what: option, old: stanzaValue(one), new: stanzaValue(other) };
   }
-  for (const [one, other] of [
-    [old?.groups, now?.groups],
-    [old?.bindings, now?.bindings],
-    [old?.domains.literals, now?.domains.literals],
-    [old?.domains.patterns, now?.domains.patterns],
-    [old?.hosts.literals, now?.hosts.literals],
-    [old?.hosts.patterns, now?.hosts.patterns],
-  ]) {
+  const [before, after] = [old && scopesIn(old), now && scopesIn(now)];
+  for (const kind of (after ?? before ?? []).keys()) {
+    const [one, other] = [before?.[kind], after?.[kind]];
     for (const name of unionOf(one, other)) yield* scopeChanges(one?.get(name), other?.get(name));
   }
   if (old !== undefined && now !== undefined) {
@@ -105,7 +110,7 @@ function unionOf<K>(old: ReadonlyMap<K, unknown> | undefined, now: ReadonlyMap<K
 function stanzaValue(setting: Setting | undefined): StanzaValue | null {
   if (setting === undefined) return null;
   const { source, line, column } = setting.spot;
-  return { value: setting.limit === Number.POSITIVE_INFINITY ? -1 : setting.limit, setAt: { source, line, column } };
+  return { value: asWritten(setting.limit), setAt: { source, line, column } };
 }
 
 /** Of two patterns that match a name the first is asked first, so that their order is part of what they mean. */

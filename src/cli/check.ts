@@ -46,7 +46,7 @@ export const check: Command = {
   async run(args, io) {
     const { values, positionals } = readArguments(args, OPTIONS);
     const [path] = readOperands(positionals, ["FILE"]);
-    const found = await findings(readPolicy(path, io, { unknown: values["ignore-unknown"] ? "ignore" : "error" }));
+    const found = await findings(readPolicy(path, io, values["ignore-unknown"]));
     if (values.json) {
       const leveled = [
         ...found.issues.map((issue) => ({ level: "error", ...issue })),

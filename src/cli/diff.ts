@@ -10,9 +10,9 @@ import {
   stanzaChanges,
   type Written,
 } from "./changes.js";
-import { type Command, type Io, type Output, Trouble, UsageError } from "./command.js";
+import { type Command, type Io, type Output, Trouble } from "./command.js";
 import { explained } from "./explain.js";
-import { nameOf, readPolicy, readText } from "./files.js";
+import { checkInputs, nameOf, readPolicy, readText } from "./files.js";
 import { type ListedTarget, readTargets, targetInWords } from "./targets.js";
 
 const HELP = `Says what changes between two policies, each limit as old → new with the places where both are written.
@@ -60,12 +60,9 @@ export const diff: Command = {
   async run(args, io) {
     const { values, positionals } = readArguments(args, OPTIONS);
     const [oldPath, newPath] = readOperands(positionals, ["OLD", "NEW"]);
-    if ([oldPath, newPath, values.targets].filter((path) => path === "-").length > 1) {
-      throw new UsageError("the standard input can be read once only");
-    }
-    const reading = { unknown: values["ignore-unknown"] ? "ignore" : "error" } as const;
-    const old = await readPolicy(oldPath, io, reading);
-    const now = await readPolicy(newPath, io, reading);
+    checkInputs([oldPath, newPath, values.targets]);
+    const old = await readPolicy(oldPath, io, values["ignore-unknown"]);
+    const now = await readPolicy(newPath, io, values["ignore-unknown"]);
     if (values.targets === undefined) {
       const changes = stanzaChanges(old, now);
       io.stdout.write(values.json ? jsonText(changes) : stanzasText(changes, io.stdout));

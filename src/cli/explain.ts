@@ -48,7 +48,7 @@ export const explain: Command = {
     const [path] = readOperands(positionals, ["FILE"]);
     const { domain, host, binding, group: bindingGroup } = values;
     if (domain === undefined) throw new UsageError("--domain DOMAIN is missing");
-    const policy = await readPolicy(path, io, { unknown: values["ignore-unknown"] ? "ignore" : "error" });
+    const policy = await readPolicy(path, io, values["ignore-unknown"]);
     const explanation = explained(createLimiter(policy), { domain, binding, bindingGroup, host });
     if (values.json) {
       io.stdout.write(`${JSON.stringify(explanation, (_, value) => value ?? null, 2)}\n`);

@@ -2,8 +2,8 @@
 
 import { readFile, stat } from "node:fs/promises";
 import { getSystemErrorMap } from "node:util";
-import { loadPolicy, type ParseOptions, type Policy, PolicyError, parsePolicy } from "../index.js";
-import { type Io, Trouble } from "./command.js";
+import { loadPolicy, type Policy, PolicyError, parsePolicy } from "../index.js";
+import { type Io, Trouble, UsageError } from "./command.js";
 
 /** What stands for the standard input. */
 const STDIN = "-";
@@ -14,11 +14,8 @@ const STDIN = "-";
  * @throws {PolicyError} it has mistakes
  * @throws {Trouble} it cannot be read
  */
-export async function readPolicy(
-  path: string,
-  io: Io,
-  { unknown = "error" }: Pick<ParseOptions, "unknown"> = {},
-): Promise<Policy> {
+export async function readPolicy(path: string, io: Io, ignoresUnknown = false): Promise<Policy> {
+  const unknown = ignoresUnknown ? "ignore" : "error";
   if (path === STDIN || (await isPipe(path))) {
     return parsePolicy(await readText(path, io), { source: nameOf(path), unknown });
   }
@@ -31,6 +28,12 @@ export async function readPolicy(
     }
     throw error;
   }
+}
+
+/** @throws {UsageError} more than one of the files is the standard input */
+export function checkInputs(paths: readonly (string | undefined)[]): void {
+  if (paths.filter((path) => path === STDIN).length > 1)
+    throw new UsageError("the standard input can be read once only");
 }
 
 /** @throws {Trouble} it cannot be read */

@@ -9,7 +9,7 @@ import { inTime, textOf } from "../simulate/text.js";
 import { type Flow, parseTraffic, timeOf } from "../simulate/traffic.js";
 import { readArguments, readOperands } from "./arguments.js";
 import { type Command, Trouble, UsageError } from "./command.js";
-import { nameOf, readPolicy, readText, reasonOf } from "./files.js";
+import { checkInputs, nameOf, readPolicy, readText, reasonOf } from "./files.js";
 
 const HELP = `Plays traffic against a policy in virtual time, with the limiter itself, thousands of times faster than real: how
 full each limit was, what waiting it caused, how long each domain waited, and who was never admitted.
@@ -90,12 +90,10 @@ export const simulate: Command = {
     };
     const until = timeIn("--for", values.for);
     const paths = values.against === undefined ? [path] : [path, values.against];
-    if ([...paths, values.traffic].filter((one) => one === "-").length > 1)
-      throw new UsageError("the standard input can be read once only");
+    checkInputs([...paths, values.traffic]);
 
     const policies: Policy[] = [];
-    for (const one of paths)
-      policies.push(await readPolicy(one, io, { unknown: values["ignore-unknown"] ? "ignore" : "error" }));
+    for (const one of paths) policies.push(await readPolicy(one, io, values["ignore-unknown"]));
     const traffic = parseTraffic(await readText(values.traffic, io), nameOf(values.traffic), policies);
     const end = until ?? (traffic.flows.some(isEndless) ? HOUR : Number.POSITIVE_INFINITY);
     const playAll = async (options: Pick<RunOptions, "end" | "curves">): Promise<Run[]> => {

@@ -1,11 +1,11 @@
 // A plan and its counters as an Explanation: plain data, and a text for the terminal.
 
 import { placeOf } from "../errors.js";
-import { DEFAULT } from "../policy/policy.js";
+import { DEFAULT, reserveOf } from "../policy/policy.js";
 import type { CounterState, ExplainedLimit, Explanation, Snapshot, Target } from "../types.js";
 import type { Counters } from "./counters.js";
 import type { Counter, Plan } from "./plan.js";
-import { type Claim, lookedAt, reserveOf, resolve, type Scopes } from "./resolve.js";
+import { type Claim, lookedAt, resolve, type Scopes } from "./resolve.js";
 import type { NormalTarget } from "./target.js";
 
 /** The state of one counter. `oldest` is when the oldest request that claims it began to wait. */

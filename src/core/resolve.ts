@@ -6,12 +6,19 @@ import {
   type Look,
   MAX,
   REFERENCES,
-  RESERVE,
   type Reference,
   type Step,
   sameStep,
 } from "../policy/options.js";
-import { type Names, type PolicyData, pathOf, type Scope, type Setting } from "../policy/policy.js";
+import {
+  asWritten,
+  type Names,
+  type PolicyData,
+  pathOf,
+  reserveOf,
+  type Scope,
+  type Setting,
+} from "../policy/policy.js";
 import type { LimitOption } from "../types.js";
 import type { Matcher } from "./match.js";
 import type { NormalTarget } from "./target.js";
@@ -40,11 +47,6 @@ export interface Scopes {
   readonly target: NormalTarget;
   /** Most specific first; empty where nothing is written. */
   at(step: Step): readonly Scope[];
-}
-
-/** The size of the reserve under a policy; Infinity for unlimited. */
-export function reserveOf({ root }: PolicyData): number {
-  return root.settings.get(RESERVE.option)?.limit ?? RESERVE.fallback;
 }
 
 /** The stanzas a target falls into. */
@@ -203,12 +205,13 @@ export function lookedAt(
 ): { readonly scope: string; readonly limit: number | undefined }[] {
   return steps.flatMap((step) => {
     const written = scopes.at(step);
-    const said = written.map((scope) => ({ scope: scope.path, limit: asWritten(scope.settings.get(option)?.limit) }));
+    const said = written.map(({ path, settings }) => {
+      const setting = settings.get(option);
+      return { scope: path, limit: setting && asWritten(setting.limit) };
+    });
     // A host step means nothing without a host; any other is shown also where nothing is written: here one could.
     const named = step.at !== "host" || scopes.target.host !== undefined;
     const literal = pathAt(step, scopes.target);
     return !named || said[0]?.scope === literal ? said : [{ scope: literal, limit: undefined }, ...said];
   });
 }
-
-const asWritten = (limit: number | undefined): number | undefined => (limit === Number.POSITIVE_INFINITY ? -1 : limit);

@@ -4,7 +4,7 @@ import { resolve } from "../core/resolve.js";
 import { isLimiterError } from "../errors.js";
 import { type Audience, audienceOf, type Events } from "../observer.js";
 import { RESERVE } from "../policy/options.js";
-import { dataOf, type Scope } from "../policy/policy.js";
+import { dataOf, type Scope, scopesIn } from "../policy/policy.js";
 import type { CounterState, Limiter, Milliseconds, Observer, Policy, Snapshot } from "../types.js";
 
 export type Labels = Readonly<Record<string, string>>;
@@ -49,10 +49,9 @@ function limitsOf(policy: Policy): Limit[] {
   );
 }
 
-function* writtenIn({ path, settings, groups, bindings, domains, hosts }: Scope): Generator<Limit> {
-  for (const [option, { limit }] of settings) yield { option, scope: path, limit };
-  const inner = [groups, bindings, domains.literals, domains.patterns, hosts.literals, hosts.patterns];
-  for (const scopes of inner) for (const scope of scopes.values()) yield* writtenIn(scope);
+function* writtenIn(scope: Scope): Generator<Limit> {
+  for (const [option, { limit }] of scope.settings) yield { option, scope: scope.path, limit };
+  for (const scopes of scopesIn(scope)) for (const inner of scopes.values()) yield* writtenIn(inner);
 }
 
 /** One option written in one scope, and all the counters it has. */

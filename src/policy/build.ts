@@ -4,9 +4,11 @@ import { PolicyError } from "../errors.js";
 import type { LimitOption, Policy, PolicyIssue } from "../types.js";
 import { lint } from "./lint.js";
 import { identityProblem, normalName } from "./name.js";
+import { issueOf, MOST_ISSUES, type Note } from "./note.js";
 import { isLimitOption, meantStanza, OPTIONS, type ScopeKind, STANZAS, VALID_IN } from "./options.js";
 import { compilePattern, type PatternProblem } from "./pattern.js";
 import {
+  asWritten,
   DEFAULT,
   isGrouped,
   type Names,
@@ -17,24 +19,15 @@ import {
   type Scope,
 } from "./policy.js";
 import { printPolicy } from "./print.js";
-import { type Spot, sentence } from "./source.js";
+import type { Spot } from "./source.js";
 import { closest, hint, nearMiss } from "./suggest.js";
 
-/** More would not be read. */
-const MOST_ISSUES = 50;
 const MOST_WARNINGS = MOST_ISSUES * 2;
 /** Mistakes are found out of order: of this many only the first in the source are kept. */
 const MOST_NOTES = 10_000;
 
 /** Its own look-up order passes groups by. */
 const CLUSTER_MAX = "cluster_max_outbound_connections";
-
-interface Note {
-  readonly spot: Spot;
-  readonly rule: PolicyIssue["rule"];
-  readonly message: string;
-  readonly help: string | undefined;
-}
 
 /** Collects scopes and limits, and every mistake made on the way. */
 export class PolicyBuilder {
@@ -218,7 +211,7 @@ export class PolicyBuilder {
       this.#warn(
         spot,
         "duplicate",
-        `\`${option}\` is set twice in ${within.path}: ${shownLimit(before.limit)} at ${placeOfSpot(before.spot)}, then ${shownLimit(limit)} at ${placeOfSpot(spot)}`,
+        `\`${option}\` is set twice in ${within.path}: ${asWritten(before.limit)} at ${placeOfSpot(before.spot)}, then ${asWritten(limit)} at ${placeOfSpot(spot)}`,
         "the later one is used",
       );
     }
@@ -281,12 +274,6 @@ function inSourceOrder({ spot: a }: Note, { spot: b }: Note): number {
   return 0;
 }
 
-function issueOf({ spot, rule, message, help }: Note): PolicyIssue {
-  const { source, line, column } = spot;
-  const said = { rule, message: sentence(message), ...(help === undefined ? {} : { help: sentence(help) }) };
-  return Object.freeze({ ...said, source, line, column, excerpt: spot.excerpt() });
-}
-
 /** Undefined when it is not a limit. A leading zero is refused: elsewhere in Momentum's files it makes a number octal. */
 function readLimit(value: string | undefined): number | undefined {
   if (value === "-1") return Number.POSITIVE_INFINITY;
@@ -298,8 +285,6 @@ function readLimit(value: string | undefined): number | undefined {
 /** What a word processor makes of `"` belongs to a bare word. */
 const quotesProblem = (name: string): string | undefined =>
   /^[\u2018-\u201f\u00ab\u00bb]/.test(name) ? 'is in typographic quotes: use straight ones, `"`' : undefined;
-
-const shownLimit = (limit: number): string => (limit === Number.POSITIVE_INFINITY ? "-1" : String(limit));
 
 const shorten = (word: string): string => (word.length > 60 ? `${word.slice(0, 60)}…` : word || '""');
 

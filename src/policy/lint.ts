@@ -1,19 +1,21 @@
 // What a policy may say but hardly means: limits that nothing reaches, stanzas that nothing asks, patterns too wide, zeros.
 
-import type { LimitOption, PolicyIssue } from "../types.js";
+import type { LimitOption } from "../types.js";
 import { Asked } from "./asked.js";
 import { looseness } from "./loose.js";
+import type { Note } from "./note.js";
 import { RESERVE } from "./options.js";
-import { DEFAULT, isGrouped, type Names, type PolicyData, type Scope, type Setting } from "./policy.js";
+import {
+  DEFAULT,
+  isGrouped,
+  type Names,
+  type PolicyData,
+  reserveOf,
+  type Scope,
+  type Setting,
+  scopesIn,
+} from "./policy.js";
 import type { Spot } from "./source.js";
-
-/** What deserves a look, and where. */
-export interface Note {
-  readonly spot: Spot;
-  readonly rule: PolicyIssue["rule"];
-  readonly message: string;
-  readonly help: string;
-}
 
 const MAX = "max_outbound_connections";
 const SCOPE_MAX = "scope_max_outbound_connections";
@@ -25,8 +27,13 @@ const CLUSTER_SERVER_MAX = "cluster_server_max_outbound_connections";
 /** Options of which only the first answer counts: a binding inside its group is asked before itself outside of it. */
 const GROUPED_FIRST: ReadonlySet<LimitOption> = new Set([MAX, SERVER_MAX, CLUSTER_SERVER_MAX]);
 
+/** There is always something to do about it. */
+export interface Advice extends Note {
+  readonly help: string;
+}
+
 /** Looks a sound policy over. The time it takes grows with the size of the policy and not with its square. */
-export function lint(policy: PolicyData): Note[] {
+export function lint(policy: PolicyData): Advice[] {
   const linter = new Linter(policy);
   linter.look(policy.root);
   return linter.notes;
@@ -39,7 +46,7 @@ interface Bound {
 }
 
 class Linter {
-  readonly notes: Note[] = [];
+  readonly notes: Advice[] = [];
   readonly #policy: PolicyData;
   readonly #reserve: number;
   readonly #asked = new Map<Names, Asked>();
@@ -48,7 +55,7 @@ class Linter {
 
   constructor(policy: PolicyData) {
     this.#policy = policy;
-    this.#reserve = policy.root.settings.get(RESERVE.option)?.limit ?? RESERVE.fallback;
+    this.#reserve = reserveOf(policy);
     this.#noteOverrides([...policy.root.bindings.values()]);
     for (const group of policy.root.groups.values()) this.#noteOverrides([...group.bindings.values()]);
     this.#lookAtReserve();
@@ -66,9 +73,7 @@ class Linter {
   look(scope: Scope): void {
     for (const [option, setting] of scope.settings) this.#lookAt(scope, option, setting);
     this.#lookAtPattern(scope);
-    for (const inner of [scope.groups, scope.bindings, ...namesIn(scope)]) {
-      for (const each of inner.values()) this.look(each);
-    }
+    for (const inner of scopesIn(scope)) for (const each of inner.values()) this.look(each);
   }
 
   /** One note for one setting: the one that explains most. */
@@ -231,13 +236,6 @@ class Linter {
 
 const containerOf = (scope: Scope): Scope =>
   (scope.kind === "domain" || scope.kind === "host" ? scope.within : undefined) ?? scope;
-
-const namesIn = ({ domains, hosts }: Scope): ReadonlyMap<string, Scope>[] => [
-  domains.literals,
-  domains.patterns,
-  hosts.literals,
-  hosts.patterns,
-];
 
 /** There is a warning about that already. */
 const isNeverLookedUp = (scope: Scope, option: LimitOption): boolean => option === CLUSTER_MAX && isGrouped(scope);

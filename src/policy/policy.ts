@@ -2,7 +2,7 @@
 
 import type { RE2JS } from "re2js";
 import type { LimitOption, Policy, PolicyIssue } from "../types.js";
-import type { ScopeKind } from "./options.js";
+import { RESERVE, type ScopeKind } from "./options.js";
 import type { Spot } from "./source.js";
 
 /** One option written in one scope. */
@@ -84,6 +84,21 @@ export function newScope(kind: ScopeKind, name: string, within: Scope | undefine
 /** Whether a scope is written inside a group. */
 export function isGrouped({ within }: Scope): boolean {
   return within !== undefined && (within.kind === "binding_group" || isGrouped(within));
+}
+
+/** What is written in a scope, by kind and name, in the order in which it is printed. */
+export function scopesIn({ groups, bindings, domains, hosts }: Scope): readonly ReadonlyMap<string, Scope>[] {
+  return [groups, bindings, domains.literals, domains.patterns, hosts.literals, hosts.patterns];
+}
+
+/** The size of the reserve under a policy; Infinity for unlimited. */
+export function reserveOf({ root }: PolicyData): number {
+  return root.settings.get(RESERVE.option)?.limit ?? RESERVE.fallback;
+}
+
+/** A limit as a policy says it: -1 for unlimited. */
+export function asWritten(limit: number): number {
+  return limit === Number.POSITIVE_INFINITY ? -1 : limit;
 }
 
 /** The path that a scope has, or would have if it were written. */

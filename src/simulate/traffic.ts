@@ -2,8 +2,9 @@
 
 import { PolicyError } from "../errors.js";
 import { identityProblem, normalName } from "../policy/name.js";
+import { issueOf, MOST_ISSUES } from "../policy/note.js";
 import { DEFAULT, dataOf } from "../policy/policy.js";
-import { Source, sentence } from "../policy/source.js";
+import { Source } from "../policy/source.js";
 import { closest, hint } from "../policy/suggest.js";
 import type { Milliseconds, Policy, PolicyIssue, Target } from "../types.js";
 
@@ -36,7 +37,6 @@ interface Word {
 }
 
 const UNITS = new Map(Object.entries({ ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 }));
-const MOST_ISSUES = 50;
 const FOR_EVER = Number.POSITIVE_INFINITY;
 
 const TIME = "a number and a unit, as in 250ms, 1.5s, 10m, 1h, 1d";
@@ -179,9 +179,7 @@ class Reader {
 
   #issue({ text, start }: Word, rule: PolicyIssue["rule"], message: string, help?: string): undefined {
     const spot = this.#source.spot(start, start + text.length);
-    const { source, line, column } = spot;
-    const said = { rule, message: sentence(message), ...(help === undefined ? {} : { help: sentence(help) }) };
-    this.#issues.push({ ...said, source, line, column, excerpt: spot.excerpt() });
+    this.#issues.push(issueOf({ spot, rule, message, help }));
   }
 }
 

@@ -12,7 +12,7 @@ import {
   parsePolicy,
   type Target,
 } from "../../src/index.js";
-import { lint, type Note } from "../../src/policy/lint.js";
+import { type Advice, lint } from "../../src/policy/lint.js";
 import { dataOf } from "../../src/policy/policy.js";
 import { policyArbitrary, targetArbitrary } from "../semantics/drawing.js";
 import { marked, max, scopeMax, serverMax, textAt, underlined } from "./reading.js";
@@ -22,16 +22,16 @@ const clusterMax = "cluster_max_outbound_connections";
 const clusterScopeMax = "cluster_scope_max_outbound_connections";
 const clusterServerMax = "cluster_server_max_outbound_connections";
 
-function notesOf(text: string): readonly Note[] {
+function notesOf(text: string): readonly Advice[] {
   return lint(dataOf(parsePolicy(text, { source: "limits.conf", unknown: "ignore" })));
 }
 
 /** The one note of a text, which must underline the piece between « and ». */
-function noteOf(written: string): Note {
+function noteOf(written: string): Advice {
   const { text, piece, line, column } = marked(written);
   const notes = notesOf(text);
   expect(notes.map(({ message }) => message)).toHaveLength(1);
-  const [note] = notes as [Note];
+  const [note] = notes as [Advice];
   expect([note.spot.line, note.spot.column]).toEqual([line, column]);
   expect(underlined(note.spot.excerpt())).toBe(piece);
   return note;

@@ -227,6 +227,23 @@ describe("a request that needs two busy limits", () => {
     );
   });
 
+  /** A line in a flood, and a request that wants both limits; passed over until a slot is kept for it. */
+  async function passedOver(options?: AcquireOptions): Promise<{ readonly line: Line; readonly wanted: Target }> {
+    const line = new Line(policy);
+    let arrived = 0;
+    while (arrived < 16) line.acquire(flood(arrived++));
+    const wanted: Target = { binding: "b", domain: "d.example" };
+    line.acquire(wanted, options);
+    await turn();
+    // Four leases fill both limits; with fewer, a slot is kept for the one that wants both.
+    for (let releases = 0; releases < 500 && line.limiter.snapshot().leases === 4; releases++) {
+      line.acquire(flood(arrived++));
+      line.acquire(flood(arrived++));
+      await line.release(line.held.findIndex(({ target }) => (target.binding === "b") === (releases % 2 === 0)));
+    }
+    return { line, wanted };
+  }
+
   const leaving: readonly (readonly [string, (line: Line, controller: AbortController) => void])[] = [
     ["aborts", (_, controller) => controller.abort()],
     ["times out", (line) => line.clock.advance(1000)],
@@ -240,19 +257,8 @@ describe("a request that needs two busy limits", () => {
   ];
 
   it.each(leaving)("gives back what it was let keep when it %s, and others go on", async (_, leave) => {
-    const line = new Line(policy);
-    let arrived = 0;
-    while (arrived < 16) line.acquire(flood(arrived++));
     const controller = new AbortController();
-    const wanted: Target = { binding: "b", domain: "d.example" };
-    line.acquire(wanted, { signal: controller.signal, timeout: 1000 });
-    await turn();
-    // Four leases fill both limits; with fewer, a slot is kept for the one that wants both.
-    for (let releases = 0; releases < 500 && line.limiter.snapshot().leases === 4; releases++) {
-      line.acquire(flood(arrived++));
-      line.acquire(flood(arrived++));
-      await line.release(line.held.findIndex(({ target }) => (target.binding === "b") === (releases % 2 === 0)));
-    }
+    const { line, wanted } = await passedOver({ signal: controller.signal, timeout: 1000 });
     expect(line.waiting.has(wanted), "it went before it was let keep anything").toBe(true);
     leave(line, controller);
     expect(line.limiter.snapshot().leases).toBe(4);
@@ -264,17 +270,7 @@ describe("a request that needs two busy limits", () => {
   });
 
   it("does not let a newcomer have what it was let keep", async () => {
-    const line = new Line(policy);
-    let arrived = 0;
-    while (arrived < 16) line.acquire(flood(arrived++));
-    const wanted: Target = { binding: "b", domain: "d.example" };
-    line.acquire(wanted);
-    await turn();
-    for (let releases = 0; releases < 500 && line.limiter.snapshot().leases === 4; releases++) {
-      line.acquire(flood(arrived++));
-      line.acquire(flood(arrived++));
-      await line.release(line.held.findIndex(({ target }) => (target.binding === "b") === (releases % 2 === 0)));
-    }
+    const { line, wanted } = await passedOver();
     expect(line.limiter.snapshot().leases, "nothing was kept, and there is nothing to test").toBe(3);
     for (const target of [{ binding: "b", domain: "new.example" }, { binding: "new", domain: "d.example" }, wanted]) {
       expect(line.limiter.explain(target).verdict).toBe("wait");
