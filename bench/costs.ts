@@ -194,6 +194,14 @@ export async function awaitCost(bench: Bench): Promise<Outcome> {
       },
     },
     {
+      name: "anew",
+      async run(ops) {
+        let sum = 0;
+        for (let i = 0; i < ops; i++) sum += (await Promise.resolve({ tuple, one: 1 })).one;
+        if (sum !== ops) throw new Error("Not every promise was awaited");
+      },
+    },
+    {
       name: "acquire",
       async run(ops) {
         for (let i = 0; i < ops; i++) (await limiter.acquire(tuple)).release();
@@ -204,6 +212,7 @@ export async function awaitCost(bench: Bench): Promise<Outcome> {
   return {
     figures: [
       medianFigure("await acquire + release", measured.ratios("acquire", "await"), "× await", { most: 2.5 }),
+      medianFigure("of it: await of a new promise of a small object", measured.ratios("anew", "await"), "× await"),
       measured.figure("await of a resolved promise", "await"),
       measured.figure("await acquire + release", "acquire"),
     ],

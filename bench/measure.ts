@@ -3,7 +3,7 @@
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import type { Chart } from "./charts.js";
-import type { Library } from "./workloads.js";
+import { type Library, seeded } from "./workloads.js";
 
 export interface Bench {
   readonly library: Library;
@@ -104,10 +104,10 @@ export class Rounds {
     return this.of(name).map((cost, round) => cost / (bases[round] ?? Number.NaN));
   }
 
-  /** What one costs more than the `without` it is built on, in terms of another. */
-  extras(name: string, without: string, base: string): readonly number[] {
-    const [bare, bases] = [this.of(without), this.of(base)];
-    return this.of(name).map((cost, round) => (cost - (bare[round] ?? Number.NaN)) / (bases[round] ?? Number.NaN));
+  /** What one costs more than the `without` it is built on, in terms of another: a difference of medians. */
+  extra(name: string, without: string, base: string): number {
+    const median = (of: string): number => quantile(this.of(of), 0.5);
+    return (median(name) - median(without)) / median(base);
   }
 
   figure(what: string, name: string): Figure {
@@ -116,23 +116,29 @@ export class Rounds {
 }
 
 /**
- * Times the variants in turn, each round beginning with another one. A round takes some `milliseconds` for each; 0 for
+ * Times the variants in turn, in each round in another order: always in the same place, one would get all the garbage
+ * collections. A round takes some `milliseconds` for each; 0 for
  * variants that all say themselves how many operations they do.
  */
 export async function interleave(variants: readonly Variant[], rounds: number, milliseconds: number): Promise<Rounds> {
   const measured = new Rounds();
+  const random = seeded(rounds);
   const ops = new Map<Variant, number>();
   for (const variant of variants) ops.set(variant, variant.ops ?? (await calibrate(variant, milliseconds)));
   // Some that do not count: the compiler works behind, and on a busy machine late.
   for (let round = milliseconds > 0 ? -3 : 0; round < rounds; round++) {
-    for (let i = 0; i < variants.length; i++) {
-      const variant = variants[(rounds + round + i) % variants.length] as Variant;
+    for (const variant of shuffled(variants, random)) {
       const count = ops.get(variant) as number;
       const { cpu } = await timesOf(variant, count);
       if (round >= 0) measured.add(variant.name, cpu / count);
     }
   }
   return measured;
+}
+
+function shuffled<T>(all: readonly T[], random: () => number): T[] {
+  const places = all.map((one) => [random(), one] as const);
+  return places.sort(([a], [b]) => a - b).map(([, one]) => one);
 }
 
 /** How many operations take so long; on the way the code is compiled. */

@@ -16,9 +16,10 @@ async function each(count: number, make: (at: number) => unknown): Promise<numbe
   return kept.length === count ? (after - before) / count : Number.NaN;
 }
 
-/** A limiter with or without one more counter for every host. */
+/** A limiter with or without one more counter for every host; every host falls into its stanza all the same. */
 function perHost({ createLimiter, definePolicy }: Library, isLimited: boolean, matchCacheSize: number): LocalLimiter {
-  const host = { "/./": isLimited ? { max_outbound_connections: 10 } : {} };
+  const shared = { scope_max_outbound_connections: MANY };
+  const host = { "/./": isLimited ? { ...shared, max_outbound_connections: 10 } : shared };
   return createLimiter(definePolicy({ server_max_outbound_connections: MANY, host }), { matchCacheSize });
 }
 

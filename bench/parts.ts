@@ -23,22 +23,32 @@ const U = "U is one `Map.get` of the tuple's prebuilt string and one field read,
 const REPLAYED =
   "Each release is timed. The same is done three times from the start, move for move: the least of the three is what the release itself costs, without interruptions by the machine and the garbage collector.";
 
+const BESIDE_U =
+  "the plan is found by two look-ups and not one, five counters are checked, raised and lowered, and the lease is made, put on the roll of leases held and taken off it.";
+const WIDE = `${BESIDE_U} What belongs to one target lies in a dozen objects (see Memory), an entry of U in three: over many targets most of the time is waiting for memory.`;
+const INTERRUPTED =
+  "the slowest thousandth of what is timed on a machine with others is the machine's interruptions; the least of three runs is without them.";
+
 export const PARTS: Readonly<Record<string, Part>> = {
-  hot: { title: "One tuple, five claims", how: `\`tryAcquire\` and \`release\`. ${U}`, run: hotCost },
+  hot: { title: "One tuple, five claims", how: `\`tryAcquire\` and \`release\`. ${U}`, missed: BESIDE_U, run: hotCost },
   wide: {
     title: "300 domains × 5 bindings, five claims",
     how: `\`tryAcquire\` and \`release\`, all tuples as often. ${U}`,
+    missed: WIDE,
     run: wideCost,
   },
   zipf: {
     title: "10,000 domains × 50 bindings × 5 hosts, five claims",
     how: `\`tryAcquire\` and \`release\`, domains by Zipf's law: 131,072 requests for some 75,000 tuples. ${U}`,
+    missed: WIDE,
     run: zipfCost,
   },
   claims: { title: "From three to eight claims", how: "`tryAcquire` and `release` over 300 × 5.", run: claimsCost },
   await: {
     title: "`await acquire`, room everywhere",
     how: "`await acquire` and `release` of one tuple, beside `await` of one resolved promise.",
+    missed:
+      "beside the `await`, of which the table says what it costs with a new promise, there is what the part `hot` measures.",
     run: awaitCost,
   },
   peers: {
@@ -50,14 +60,24 @@ export const PARTS: Readonly<Record<string, Part>> = {
       "With the limits full, all ask at once, and all that are granted end together, in rounds: the fewer, the better the slots are used. The compositions keep their slots of some limits while they wait for the others, and take no turns.",
       "rate-limiter-flexible cannot wait.",
     ].join(" "),
+    missed:
+      "the parts `hot`, `zipf` and `await` say why ours costs what it costs. The compositions are the cheapest we could write, and never forget a key.",
     run: againstPeers,
   },
   new: {
     title: "A tuple not seen before",
     how: `\`tryAcquire\` and \`release\` of new names under five claims, while older ones are forgotten. ${U}`,
+    missed:
+      "a new target is checked, its keys are built as strings, its plan and its counters are made, and an older plan is forgotten.",
     run: newNames,
   },
-  bytes: { title: "Memory", how: "Growth of the live heap after garbage collection, 50,000 of each.", run: memory },
+  bytes: {
+    title: "Memory",
+    how: "Growth of the live heap after garbage collection, 50,000 of each.",
+    missed:
+      "a counter has a key that can be read, and counts who waits for it; a request has a promise, the two functions that V8 makes for it, and its places in the line.",
+    run: memory,
+  },
   allocation: {
     title: "Allocation",
     how: "Growth of the young generation over 500 operations on one tuple.",
@@ -66,11 +86,13 @@ export const PARTS: Readonly<Record<string, Part>> = {
   release: {
     title: "Release, with 1,000 to 1,000,000 waiting",
     how: `Three saturated hot domains under a full server of 1,000: four requests in five are for them, the others for 10,000 domains. Whoever is granted asks again. ${REPLAYED}`,
+    missed: `with 1,000 waiting there are few queues, and all of them stay in the caches of the processor. The p99.9: ${INTERRUPTED}`,
     run: releaseCost,
   },
   cross: {
     title: "Release, cross-blocked",
     how: `100 bindings × 100 domains, one connection each, 100,000 waiting at random: whoever gets one of the two limits lacks the other. For each that goes another one comes. ${REPLAYED}`,
+    missed: `a release may try 64 queues. ${INTERRUPTED}`,
     run: crossBlockedCost,
   },
   moves: {
@@ -81,6 +103,8 @@ export const PARTS: Readonly<Record<string, Part>> = {
   drain: {
     title: "Enqueue and drain",
     how: "100,000 requests for one slot, each released when granted, beside a bare list of promises.",
+    missed:
+      "most of it is the garbage collector, which copies what waits: a request and its lease are several times what a promise is.",
     run: drain,
   },
   timers: {

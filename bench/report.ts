@@ -24,10 +24,10 @@ function verdictOf(figure: Figure): string {
     case undefined:
       return "";
     case true:
-      return "met";
+      return "yes";
     case false: {
       const [dearer, cheaper] = most === undefined ? [least, value] : [value, most];
-      return `missed: ${shown(dearer / cheaper)} times ${most === undefined ? "too little" : "too much"}`;
+      return `no: ${shown(dearer / cheaper)} times too ${most === undefined ? "little" : "much"}`;
     }
   }
 }
@@ -67,6 +67,8 @@ function commit(): string {
 const hasGoal = (figure: Figure): boolean => isMet(figure) !== undefined;
 export const isMissed = (figure: Figure): boolean => isMet(figure) === false;
 
+const commandOf = (name: string): string => `\`npm run bench -- ${name}\``;
+
 /** One row a figure, between bars. */
 function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
   return [head, head.map(() => "---"), ...rows].map((cells) => `| ${cells.join(" | ")} |`).join("\n");
@@ -79,7 +81,7 @@ export function writeResults(outcomes: ReadonlyMap<string, Outcome>): void {
     const part = PARTS[name] as Part;
     for (const chart of outcome.charts ?? []) writeFileSync(new URL(chart.file, import.meta.url), svg(chart));
     for (const figure of outcome.figures.filter(hasGoal))
-      goals.push([part.title, figure.what, goalOf(figure), measuredOf(figure), verdictOf(figure), `\`${name}\``]);
+      goals.push([part.title, figure.what, goalOf(figure), measuredOf(figure), verdictOf(figure), commandOf(name)]);
     sections.push(section(name, part, outcome));
   }
   const missed = [...outcomes.values()].flatMap(({ figures }) => figures).filter(isMissed).length;
@@ -87,8 +89,8 @@ export function writeResults(outcomes: ReadonlyMap<string, Outcome>): void {
     "# Results of the bench",
     "Written by `npm run bench`. Ratios are medians of interleaved rounds of CPU time within one run, quartiles in brackets; each part runs in a process of its own, on the built package. Times are this machine's, for orientation.",
     `Measured on ${machine()}, ${new Date().toISOString().slice(0, 10)}.`,
-    `## Goals\n\n${goals.length - missed} of ${goals.length} met. A part alone: \`npm run bench -- part\`. Why a goal is missed stands with its part below.`,
-    table(["", "", "goal", "measured", "", "part"], goals),
+    `## Goals\n\n${goals.length - missed} of ${goals.length} met. Why a goal is missed stands with its part below.`,
+    table(["part", "what", "goal", "measured", "met", "command"], goals),
     ...sections,
   ].join("\n\n");
   writeFileSync(new URL("RESULTS.md", import.meta.url), `${text}\n`);
@@ -97,11 +99,11 @@ export function writeResults(outcomes: ReadonlyMap<string, Outcome>): void {
 function section(name: string, { title, how, missed }: Part, { figures, charts = [] }: Outcome): string {
   return [
     `## ${title}`,
-    `\`npm run bench -- ${name}\``,
+    commandOf(name),
     how,
     ...charts.map((chart) => `![${chart.title}](${chart.file})`),
     table(
-      ["", "measured", "goal", ""],
+      ["what", "measured", "goal", "met"],
       figures.map((figure) => [figure.what, measuredOf(figure), goalOf(figure), verdictOf(figure)]),
     ),
     ...(missed !== undefined && figures.some(isMissed) ? [`Why it is missed: ${missed}`] : []),
