@@ -203,7 +203,7 @@ export function limiterFor(
   library: Library,
   tuples: readonly Tuple[],
   caps: Caps,
-  options: LimiterOptions = {},
+  options: LimiterOptions & { readonly cluster?: undefined } = {},
 ): LocalLimiter {
   const policy = library.definePolicy(policyOf(tuples, caps));
   return library.createLimiter(policy, { maxWaiting: Number.POSITIVE_INFINITY, matchCacheSize: 2 ** 18, ...options });

@@ -7,7 +7,9 @@ export type LimiterErrorCode =
   | "ERR_LIMITER_POLICY"
   | "ERR_LIMITER_TIMEOUT"
   | "ERR_LIMITER_QUEUE_FULL"
-  | "ERR_LIMITER_CLOSED";
+  | "ERR_LIMITER_CLOSED"
+  | "ERR_LIMITER_CLUSTER"
+  | "ERR_LIMITER_LOST";
 
 const BRAND: unique symbol = Symbol.for("outbound-limiter.error");
 
@@ -87,7 +89,10 @@ export class AcquireTimeoutError extends LimiterError {
 function describeBlockers(blockedBy: readonly ExplainedLimit[]): string {
   if (blockedBy.length === 0) return "earlier requests of the same queue are still waiting";
   return blockedBy
-    .map(({ option, inUse, limit, setAt }) => `${option} is full (${inUse} of ${limit} in use, ${placeOf(setAt)})`)
+    .map(({ option, inUse, limit, setAt }) => {
+      const state = inUse < limit ? "waits for slots of the cluster" : "is full";
+      return `${option} ${state} (${inUse} of ${limit} in use, ${placeOf(setAt)})`;
+    })
     .join("; ");
 }
 
@@ -121,5 +126,29 @@ export class LimiterClosedError extends LimiterError {
   /** @internal */
   constructor(where: string) {
     super(`No connection slot for ${where}: the limiter is closed`);
+  }
+}
+
+/** The limits of the cluster cannot be checked: its engine does not answer, and `whenDown` is "refuse". */
+export class ClusterError extends LimiterError {
+  override readonly name = "ClusterError";
+  readonly code = "ERR_LIMITER_CLUSTER";
+
+  /** @internal */
+  constructor(what: string, cause?: unknown) {
+    super(cause instanceof Error ? `${what}: ${cause.message}` : what, { cause });
+  }
+}
+
+/** The reason of an aborted `lease.lost`: others may have the slots of the lease now, so its connection has to be closed. */
+export class LeaseLostError extends LimiterError {
+  override readonly name = "LeaseLostError";
+  readonly code = "ERR_LIMITER_LOST";
+  readonly target: Target;
+
+  /** @internal */
+  constructor(where: string, target: Target, why: string) {
+    super(`The connection slot for ${where} is lost: ${why}`);
+    this.target = target;
   }
 }

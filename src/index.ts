@@ -2,13 +2,16 @@
 
 export {
   AcquireTimeoutError,
+  ClusterError,
   isLimiterError,
+  LeaseLostError,
   LimiterClosedError,
   LimiterError,
   type LimiterErrorCode,
   PolicyError,
   QueueFullError,
 } from "./errors.js";
+export { memoryCluster } from "./cluster/memory.js";
 export { createLimiter } from "./limiter.js";
 export { definePolicy } from "./policy/define.js";
 export { loadPolicy } from "./policy/load.js";
@@ -16,6 +19,8 @@ export { parsePolicy } from "./policy/parse.js";
 export type {
   AcquireOptions,
   Clock,
+  Cluster,
+  ClusterMember,
   ContainerInput,
   CounterState,
   ExplainedLimit,

@@ -1,11 +1,14 @@
 // The lease: released once, from anywhere, and never a second time.
 
 import type { Plan } from "./core/plan.js";
+import { describeTarget } from "./core/target.js";
+import { LeaseLostError } from "./errors.js";
 import type { Lease, Milliseconds, Target } from "./types.js";
 
 /** Who gets the slots back. */
 export interface Lessor {
   giveBack(lease: HeldLease): void;
+  tellLost(target: Target, error: LeaseLostError): void;
 }
 
 /** A lease with the plan its slots were taken from, and its place among the leases held. */
@@ -20,7 +23,7 @@ export class HeldLease implements Lease {
   after: HeldLease | undefined;
   #lessor: Lessor | undefined;
   #release: (() => void) | undefined;
-  #lost: AbortSignal | undefined;
+  #lost: AbortController | undefined;
 
   constructor(lessor: Lessor, target: Target, plan: Plan, reserve: boolean, since: Milliseconds, waited: Milliseconds) {
     this.#lessor = lessor;
@@ -37,10 +40,19 @@ export class HeldLease implements Lease {
     return this.#release;
   }
 
-  /** A signal of its own, so that listeners go when the lease goes; local limits never abort it. */
+  /** A signal of its own, so that listeners go when the lease goes; made when first asked for. */
   get lost(): AbortSignal {
-    this.#lost ??= new AbortController().signal;
-    return this.#lost;
+    this.#lost ??= new AbortController();
+    return this.#lost.signal;
+  }
+
+  /** Others may get its slots. It is still held: its connection is open until the holder closes it. */
+  lose(why: string): void {
+    const lessor = this.#lessor;
+    if (lessor === undefined || this.lost.aborted) return;
+    const error = new LeaseLostError(describeTarget(this.plan.target), this.target, why);
+    this.#lost?.abort(error);
+    lessor.tellLost(this.target, error);
   }
 
   [Symbol.dispose](): void {

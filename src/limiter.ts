@@ -1,20 +1,27 @@
 // createLimiter: promises, timers and signals around the table of counters.
 
 import debug from "debug";
-import { systemClock } from "./clock.js";
-import { fullCounters } from "./core/counters.js";
-import { explain, oldestWaits, stateOf, statesOf } from "./core/explain.js";
+import { type CheckedOptions, checkOptions, checkTimeout } from "./checks.js";
+import { type Home, Member } from "./cluster/member.js";
+import { type Counters, fullCounters, lacksOnlyRemote } from "./core/counters.js";
+import { statesOf } from "./core/explain.js";
 import type { Counter, Plan } from "./core/plan.js";
 import { Roll } from "./core/roll.js";
 import { describeTarget, normalTarget, regroup } from "./core/target.js";
 import { Deadlines } from "./deadlines.js";
-import { AcquireTimeoutError, LimiterClosedError, QueueFullError } from "./errors.js";
+import {
+  AcquireTimeoutError,
+  ClusterError,
+  type LeaseLostError,
+  LimiterClosedError,
+  QueueFullError,
+} from "./errors.js";
 import { traceLeases } from "./leak.js";
 import { HeldLease, type Lessor } from "./lease.js";
+import { explainIn, infoOf, snapshotOf } from "./looking.js";
 import { AUDIENCE, Audience, CHANNELS, type Events } from "./observer.js";
-import { asWritten, reserveOf } from "./policy/policy.js";
 import { quietly } from "./quietly.js";
-import { Aborts, Request } from "./request.js";
+import { Request, Signals } from "./request.js";
 import { Table } from "./table.js";
 import type {
   AcquireOptions,
@@ -24,10 +31,10 @@ import type {
   Explanation,
   Lease,
   LeaseInfo,
+  Limiter,
   LimiterOptions,
   LocalLimiter,
   Milliseconds,
-  Observer,
   Policy,
   Snapshot,
   Target,
@@ -37,46 +44,23 @@ const log = debug("outbound-limiter:limiter");
 const NONE: readonly never[] = [];
 
 /**
- * Makes a limiter that enforces a policy in this process. Opens nothing and starts no timer until something waits.
+ * Makes a limiter that enforces a policy. Opens nothing and starts no timer until something waits; with a `cluster` it
+ * joins that at once, and tells it every now and then that it is alive.
  *
  * @param policy from `parsePolicy`, `loadPolicy` or `definePolicy`; one policy may serve many limiters
- * @param options `maxWaiting`, `matchCacheSize`, `observer`, `clock`
+ * @param options `maxWaiting`, `matchCacheSize`, `observer`, `cluster`, `clock`
  * @throws {TypeError} not a policy, or an option that does not exist or has the wrong type
  * @throws {RangeError} an option out of range
  * @example
  * const limiter = createLimiter(parsePolicy("max_outbound_connections = 20"));
  */
+export function createLimiter(
+  policy: Policy,
+  options?: LimiterOptions & { readonly cluster?: undefined },
+): LocalLimiter;
+export function createLimiter(policy: Policy, options: LimiterOptions): Limiter;
 export function createLimiter(policy: Policy, options: LimiterOptions = {}): LocalLimiter {
-  const { maxWaiting = 100_000, matchCacheSize = 16_384, observer, clock = systemClock, ...others } = options;
-  for (const [name, value] of Object.entries(others)) {
-    if (value !== undefined) throw new TypeError(`Unknown limiter option ${name}`);
-  }
-  checkCount("maxWaiting", maxWaiting, 0);
-  if (matchCacheSize === Number.POSITIVE_INFINITY) {
-    throw new RangeError("Limiter option matchCacheSize must be finite: names come from the internet");
-  }
-  checkCount("matchCacheSize", matchCacheSize, 1);
-  if (typeof clock?.now !== "function" || typeof clock.after !== "function") {
-    throw new TypeError("Limiter option clock must have the functions now and after");
-  }
-  if (observer !== undefined && (typeof observer !== "object" || observer === null))
-    throw new TypeError("Limiter option observer must be an object");
-  return traceLeases(new OutboundLimiter(policy, { maxWaiting, matchCacheSize, clock }, observer));
-}
-
-function checkCount(name: string, value: unknown, least: number): void {
-  if (typeof value !== "number") throw new TypeError(`Limiter option ${name} must be a number, not ${typeof value}`);
-  if (value !== Number.POSITIVE_INFINITY && (!Number.isSafeInteger(value) || value < least)) {
-    throw new RangeError(`Limiter option ${name} must be a whole number from ${least}, not ${value}`);
-  }
-}
-
-function checkTimeout(timeout: unknown): Milliseconds {
-  if (timeout === undefined) return Number.POSITIVE_INFINITY;
-  if (typeof timeout !== "number")
-    throw new TypeError(`Option timeout must be a number of milliseconds, not ${typeof timeout}`);
-  if (!(timeout >= 0)) throw new RangeError(`Option timeout must be 0 ms or more, not ${timeout}`);
-  return timeout;
+  return traceLeases(new OutboundLimiter(policy, checkOptions(options)));
 }
 
 /** Whole, and not negative whatever a clock does. */
@@ -88,16 +72,18 @@ class OutboundLimiter implements LocalLimiter, Lessor {
   readonly #clock: Clock;
   readonly #held = new Roll<HeldLease>();
   readonly #deadlines: Deadlines<Request>;
-  readonly #aborts = new WeakMap<AbortSignal, Aborts>();
+  readonly #signals = new Signals((request, reason) => this.#remove(request, reason));
   readonly #audience = new Audience(() => this.#table.policy);
   #table: Table;
   #closed = false;
   #lastNow = 0;
   #resuming = false;
   #requests = 0;
+  readonly #member: Member<Request, HeldLease> | undefined;
   readonly #onEmpty = new Set<() => void>();
 
-  constructor(policy: Policy, options: Required<Omit<LimiterOptions, "observer">>, observer: Observer | undefined) {
+  constructor(policy: Policy, options: CheckedOptions) {
+    const { observer, cluster } = options;
     this.#maxWaiting = options.maxWaiting;
     this.#cacheSize = options.matchCacheSize;
     this.#clock = options.clock;
@@ -108,7 +94,8 @@ class OutboundLimiter implements LocalLimiter, Lessor {
       },
     });
     if (observer !== undefined) this.#audience.add(observer);
-    this.#table = new Table(policy, this.#cacheSize);
+    this.#table = new Table(policy, this.#cacheSize, cluster !== undefined);
+    this.#member = cluster && new Member(cluster, this.#home());
   }
 
   get [AUDIENCE](): Audience {
@@ -132,7 +119,8 @@ class OutboundLimiter implements LocalLimiter, Lessor {
     const lease = this.#take(plan, target);
     if (lease !== undefined) return Promise.resolve(lease);
     const name = describeTarget(plan.target);
-    if (timeout === 0) {
+    const isProbe = timeout === 0 && lacksOnlyRemote(plan);
+    if (timeout === 0 && !isProbe) {
       const blockedBy = this.#table.blockedBy(plan, this.#lastNow);
       throw this.#refuse(target, plan, new AcquireTimeoutError(name, 0, target, 0, blockedBy));
     }
@@ -140,7 +128,7 @@ class OutboundLimiter implements LocalLimiter, Lessor {
     if (length >= this.#maxWaiting) throw this.#refuse(target, plan, new QueueFullError(name, length));
     return new Promise<Lease>((resolve, reject) => {
       const asked = { target, timeout, resolve, reject };
-      this.#enqueue(new Request(plan, this.#lastNow, this.#requests++, asked), signal);
+      this.#enqueue(new Request(plan, this.#lastNow, this.#requests++, asked), signal, isProbe);
     });
   }
 
@@ -159,38 +147,21 @@ class OutboundLimiter implements LocalLimiter, Lessor {
   }
 
   explain(target: Target): Explanation {
-    const { counters, plans } = this.#table;
-    const plan = plans.of(target);
-    return explain(target, plan, this.#table.scopes(plan.target), counters, this.#now());
+    return explainIn(this.#table, target, this.#now());
   }
 
   snapshot(): Snapshot {
-    const { counters, policy, data } = this.#table;
-    const now = this.#now();
-    const oldest = oldestWaits(counters);
-    const states: CounterState[] = [];
-    for (const counter of counters.live()) {
-      if (counter.limit !== Number.POSITIVE_INFINITY) states.push(stateOf(counter, oldest.get(counter), now));
-    }
-    return {
-      policy: policy.source,
-      leases: this.#held.length,
-      waiting: counters.line.length,
-      reserve: { inUse: counters.reserveInUse, limit: asWritten(reserveOf(data)) },
-      counters: states,
-    };
+    return snapshotOf(this.#table, this.#held.length, this.#now());
   }
 
   *leases(): Iterable<LeaseInfo> {
     const now = this.#now();
-    for (const { target, since, plan } of [...this.#held]) {
-      const counters = plan.counters.filter(({ limit }) => limit !== Number.POSITIVE_INFINITY).map(({ key }) => key);
-      yield { target, heldFor: Math.round(now - since), counters };
-    }
+    for (const lease of [...this.#held]) yield infoOf(lease, now);
   }
 
   update(policy: Policy): void {
-    const table = new Table(policy, this.#cacheSize);
+    const table = new Table(policy, this.#cacheSize, this.#member !== undefined);
+    const before = this.#table.counters;
     const waiting = [...this.#table.counters.line.clear()];
     // Nothing below can fail: a policy is checked when it is made, and the targets were when they came.
     const from = this.#table.policy.source;
@@ -199,6 +170,7 @@ class OutboundLimiter implements LocalLimiter, Lessor {
       lease.plan = table.plans.ofNormal(regroup(lease.plan.target, lease.target.bindingGroup, table.data));
       lease.reserve = table.counters.takeAnyway(lease.plan).reserve;
     }
+    this.#member?.moved(before, table.counters);
     const admitted: Request[] = [];
     for (const request of waiting.sort((a, b) => a.order - b.order)) {
       request.plan = table.plans.ofNormal(regroup(request.plan.target, request.target.bindingGroup, table.data));
@@ -225,8 +197,12 @@ class OutboundLimiter implements LocalLimiter, Lessor {
       request.reject(errors[index]);
     }
     for (const [index, { target, plan, since }] of waiting.entries()) this.#refuse(target, plan, errors[index], since);
-    if (this.#held.length === 0 || patience === 0) return;
-    await new Promise<void>((resolve) => {
+    if (this.#held.length > 0 && patience > 0) await this.#emptied(patience);
+    if (this.#held.length === 0) await this.#member?.leave();
+  }
+
+  #emptied(patience: Milliseconds): Promise<void> {
+    return new Promise<void>((resolve) => {
       let timer: Disposable | undefined;
       const done = (): void => {
         this.#onEmpty.delete(done);
@@ -245,11 +221,41 @@ class OutboundLimiter implements LocalLimiter, Lessor {
   giveBack(lease: HeldLease): void {
     this.#held.remove(lease);
     const granted = this.#grant(this.#table.counters.drop(lease.plan, lease.reserve));
+    if (lease.plan.remote) this.#member?.leased(-1);
     if (this.#audience.wants(CHANNELS.released)) {
       this.#audience.tell("released", { target: lease.target, held: elapsed(lease.since, this.#safeNow()) });
     }
     this.#tellGranted(granted);
-    if (this.#onEmpty.size > 0 && this.#held.length === 0) for (const done of [...this.#onEmpty]) done();
+    if (!this.#closed || this.#held.length > 0) return;
+    for (const done of [...this.#onEmpty]) done();
+    void this.#member?.leave();
+  }
+
+  tellLost(target: Target, error: LeaseLostError): void {
+    if (this.#audience.wants(CHANNELS.lost)) this.#audience.tell("lost", { target, error });
+  }
+
+  /** What a member of a cluster needs of this limiter. */
+  #home(): Home<Request, HeldLease> {
+    const counters = (): Counters<Request> => this.#table.counters;
+    return {
+      get counters() {
+        return counters();
+      },
+      leases: () => this.#held,
+      admit: (admitted) => this.#tellGranted(this.#grant(admitted)),
+      refuse: (requests, cause) => {
+        for (const request of requests) {
+          const what = `No connection slot for ${describeTarget(request.plan.target)}: cluster limits cannot be checked`;
+          this.#remove(request, new ClusterError(what, cause));
+        }
+      },
+      answered: (requests) => this.#timeOut(requests.filter(({ settled }) => !settled)),
+      tell: (state, error) => {
+        if (this.#audience.wants(CHANNELS.cluster))
+          this.#audience.tell("cluster", error === undefined ? { state } : { state, error });
+      },
+    };
   }
 
   #plan(target: Target): Plan {
@@ -261,6 +267,7 @@ class OutboundLimiter implements LocalLimiter, Lessor {
     const { counters } = this.#table;
     // The clock is asked before anything is taken: if it fails, nothing was.
     const now = this.#now();
+    if (plan.remote) this.#member?.check();
     const verdict = counters.take(plan);
     if (verdict === "wait") return undefined;
     const lease = this.#lease(target, plan, verdict === "reserve", now, 0);
@@ -272,20 +279,21 @@ class OutboundLimiter implements LocalLimiter, Lessor {
   #lease(target: Target, plan: Plan, reserve: boolean, now: Milliseconds, waited: Milliseconds): HeldLease {
     const lease = new HeldLease(this, target, plan, reserve, now, waited);
     this.#held.add(lease);
+    if (plan.remote) this.#member?.leased(1);
     return lease;
   }
 
-  #enqueue(request: Request, signal: AbortSignal | undefined): void {
+  #enqueue(request: Request, signal: AbortSignal | undefined, isProbe: boolean): void {
     const { counters } = this.#table;
     const { plan, target } = request;
     counters.line.join(request);
     try {
       if (signal !== undefined) {
-        const aborts = this.#abortsOf(signal);
-        aborts.add(request);
-        request.aborts = aborts;
+        request.aborts = this.#signals.of(signal);
+        request.aborts.add(request);
       }
-      if (request.timeout !== Number.POSITIVE_INFINITY) {
+      if (isProbe) this.#member?.probe(request);
+      else if (request.timeout !== Number.POSITIVE_INFINITY) {
         request.deadlines = this.#deadlines;
         this.#deadlines.add(request);
       }
@@ -293,18 +301,10 @@ class OutboundLimiter implements LocalLimiter, Lessor {
       this.#remove(request, error);
       return;
     }
+    this.#nudge();
     if (log.enabled) log("%s waits, %d waiting", describeTarget(plan.target), counters.line.length);
     if (!request.settled && this.#audience.wants(CHANNELS.queued))
       this.#audience.tell("queued", { target, blockedBy: this.#states(fullCounters(plan)) });
-  }
-
-  #abortsOf(signal: AbortSignal): Aborts {
-    let aborts = this.#aborts.get(signal);
-    if (aborts === undefined) {
-      aborts = new Aborts(signal, (request) => this.#remove(request, signal.reason));
-      this.#aborts.set(signal, aborts);
-    }
-    return aborts;
   }
 
   /** What held them up is found out before the first of them leaves, and once for all of one queue. */
@@ -351,6 +351,7 @@ class OutboundLimiter implements LocalLimiter, Lessor {
         this.#tellGranted(this.#grant(this.#table.counters.resume()));
       });
     }
+    this.#nudge();
     if (admitted.length === 0) return NONE;
     const now = this.#safeNow();
     for (const request of admitted) {
@@ -364,6 +365,13 @@ class OutboundLimiter implements LocalLimiter, Lessor {
       const blockedBy = waitedFor === undefined ? [] : this.#states([waitedFor]);
       return { target, waited: elapsed(since, now), reserve, blockedBy };
     });
+  }
+
+  /** The cluster is asked for what the line lacks, and given what is not needed. */
+  #nudge(): void {
+    if (this.#member === undefined) return;
+    const { line, returned } = this.#table.counters;
+    if (line.pressed.size > 0 || returned.size > 0) this.#member.nudge();
   }
 
   #tellGranted(granted: readonly Events["granted"][]): void {

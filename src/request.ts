@@ -51,7 +51,7 @@ export class Request extends Waiter implements Timed {
 }
 
 /** The requests that wait under one signal: one listener for all of them, however many they are. */
-export class Aborts {
+class Aborts {
   readonly #signal: AbortSignal;
   readonly #requests = new Set<Request>();
   readonly #onAbort: () => void;
@@ -71,5 +71,24 @@ export class Aborts {
   remove(request: Request): void {
     this.#requests.delete(request);
     if (this.#requests.size === 0) quietly(() => this.#signal.removeEventListener("abort", this.#onAbort));
+  }
+}
+
+/** The signals that somebody waits under. */
+export class Signals {
+  readonly #aborts = new WeakMap<AbortSignal, Aborts>();
+  readonly #abort: (request: Request, reason: unknown) => void;
+
+  constructor(abort: (request: Request, reason: unknown) => void) {
+    this.#abort = abort;
+  }
+
+  of(signal: AbortSignal): Aborts {
+    let aborts = this.#aborts.get(signal);
+    if (aborts === undefined) {
+      aborts = new Aborts(signal, (request) => this.#abort(request, signal.reason));
+      this.#aborts.set(signal, aborts);
+    }
+    return aborts;
   }
 }

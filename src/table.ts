@@ -17,13 +17,14 @@ const QUEUES_PER_MILLISECOND = 100;
 export class Table {
   readonly policy: Policy;
   readonly data: PolicyData;
-  readonly counters: Counters<Request> = new Counters<Request>();
+  readonly counters: Counters<Request>;
   readonly plans: Plans;
   readonly #matcher: Matcher;
   #oldest: { readonly at: Milliseconds; readonly waits: Map<Counter, Milliseconds> } | undefined;
 
-  constructor(policy: Policy, cacheSize: number) {
+  constructor(policy: Policy, cacheSize: number, clustered: boolean) {
     this.policy = policy;
+    this.counters = new Counters<Request>(clustered);
     this.data = dataOf(policy);
     this.#matcher = new Matcher(cacheSize);
     this.plans = new Plans(this.data, this.counters, this.#matcher, cacheSize);

@@ -126,7 +126,7 @@ export interface Lease extends Disposable {
   readonly waited: Milliseconds;
   /** Gives the slots back. Needs no `this`, never throws, does nothing the second time. */
   readonly release: () => void;
-  /** Aborts if the lease's slots were given to others. With the limits of one process that never happens. */
+  /** Aborts (with a `LeaseLostError`) when others may get the slots: close the connection. Only with a cluster. */
   readonly lost: AbortSignal;
 }
 
@@ -232,13 +232,13 @@ export interface Observer {
   }): void;
   /** A lease was given back; `held` in milliseconds. */
   released?(event: { readonly target: Target; readonly held: Milliseconds }): void;
-  /** A lease's slots were given to others. With the limits of one process that never happens. */
+  /** The slots of a lease may be given to others. Only with limits of a cluster. */
   lost?(event: { readonly target: Target; readonly error: Error }): void;
   /** Another policy is in force; the counters that hold more than it allows. */
   updated?(event: { readonly from: string; readonly to: string; readonly overLimit: readonly CounterState[] }): void;
   /** `watchPolicy` could not read the edited policy; the one before stays in force. */
   reloadFailed?(event: { readonly policy: string; readonly error: unknown }): void;
-  /** What became of the cluster. With the limits of one process that never happens. */
+  /** The engine of the cluster answers; it does not; or it learns for one `ttl` what it lost, and grants nothing. */
   cluster?(event: { readonly state: "up" | "down" | "recovering"; readonly error?: unknown }): void;
 }
 
@@ -256,8 +256,33 @@ export interface LimiterOptions {
   readonly matchCacheSize?: number;
   /** Is told of every request, lease and policy. */
   readonly observer?: Observer;
+  /** Shares the `cluster_*` limits with other limiters. @default none: they hold for this limiter alone */
+  readonly cluster?: Cluster | undefined;
   /** @default the monotonic clock and timers of Node */
   readonly clock?: Clock;
+}
+
+/** What limiters share their `cluster_*` limits through: `redisCluster` of "outbound-limiter/redis", or `memoryCluster`. */
+export interface Cluster {
+  /** "redis" or "memory". */
+  readonly kind: string;
+  /**
+   * Who takes part now, and what each holds; also those that are silent, until their slots have gone to others.
+   *
+   * @throws {ClusterError} the engine does not answer
+   */
+  members(): Promise<readonly ClusterMember[]>;
+}
+
+/**
+ * One limiter that takes part: its host and process id as a label, how long nothing was heard of it, and the slots that
+ * it holds, in use or spare, by the key of their counter.
+ */
+export interface ClusterMember {
+  readonly id: string;
+  readonly label: string;
+  readonly silentFor: Milliseconds;
+  readonly holds: Readonly<Record<string, number>>;
 }
 
 /** How to follow a policy file. */

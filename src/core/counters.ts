@@ -1,5 +1,6 @@
 // The semaphore table: takes one slot of every counter of a plan or none, and gives them back.
 
+import { reachOf } from "../policy/options.js";
 import { Line } from "./line.js";
 import { Counter, firstFull, hold, isFullFor, isPastLimit, type Plan, type Waiter } from "./plan.js";
 import type { Claim } from "./resolve.js";
@@ -13,8 +14,16 @@ const NOBODY: readonly never[] = [];
 export class Counters<Request extends Waiter = Waiter> {
   readonly line: Line<Request> = new Line();
   readonly #counters = new Map<string, Counter>();
+  /** Whether slots of cluster limits come from a cluster; else this process is all there is of one. */
+  readonly #clustered: boolean;
   /** Slots taken out of the reserve and not given back yet. */
   reserveInUse = 0;
+  /** Remote counters of which this process gave up slots it held. Whoever tells the cluster empties it. */
+  readonly returned: Set<Counter> = new Set();
+
+  constructor(clustered = false) {
+    this.#clustered = clustered;
+  }
 
   /**
    * Takes one slot of every counter of the plan, or changes nothing. Never overtakes the plan's own queue. It decides as
@@ -39,7 +48,12 @@ export class Counters<Request extends Waiter = Waiter> {
 
   /** What `take` would answer. */
   verdict(plan: Plan): Verdict {
-    if (plan.queue.length > 0 || this.line.isCutFor(plan) || firstFull(plan) !== undefined) return "wait";
+    if (plan.queue.length > 0 || this.line.isCutFor(plan)) return "wait";
+    for (const counter of plan.counters) {
+      // The cluster was not asked yet, but as far as is known it would say yes.
+      const isFree = counter.remote && counter.inUse + counter.others < counter.limit;
+      if (!isFree && isFullFor(plan, counter)) return "wait";
+    }
     return isPastLimit(plan) ? "reserve" : "go";
   }
 
@@ -56,7 +70,25 @@ export class Counters<Request extends Waiter = Waiter> {
     const { counters } = plan;
     for (let index = 0; index < counters.length; index++) (counters[index] as Counter).inUse--;
     if (reserve) this.reserveInUse--;
+    if (plan.remote) this.#giveUp(plan);
     return this.line.length === 0 ? NOBODY : this.#counted(this.line.handOver(plan));
+  }
+
+  /** What others wait for does not stay here. */
+  #giveUp(plan: Plan): void {
+    for (const counter of plan.counters) if (counter.contended) this.hold(counter, counter.inUse);
+  }
+
+  /** This process holds so many slots of a remote counter from now on. */
+  hold(counter: Counter, slots: number): void {
+    if (slots < counter.open) this.returned.add(counter);
+    counter.open = slots;
+    if (slots === 0 && counter.references === 0) this.#counters.delete(counter.key);
+  }
+
+  /** Hands on what came free of remote counters. Returns the requests admitted by that, their slots taken already. */
+  freed(counters: Iterable<Counter>): readonly Request[] {
+    return this.#counted(this.line.freed(counters));
   }
 
   /** Takes a waiting request out. Returns the requests admitted by that. */
@@ -74,6 +106,11 @@ export class Counters<Request extends Waiter = Waiter> {
     return admitted;
   }
 
+  /** The counters whose slots come from the cluster. */
+  *remotes(): Iterable<Counter> {
+    if (this.#clustered) for (const counter of this.#counters.values()) if (counter.remote) yield counter;
+  }
+
   /** Counters that something holds or waits for. */
   *live(): Iterable<Counter> {
     for (const counter of this.#counters.values()) if (counter.inUse > 0 || counter.wanted > 0) yield counter;
@@ -85,10 +122,11 @@ export class Counters<Request extends Waiter = Waiter> {
   }
 
   /** The counter of a claim, for one more plan to point to. */
-  refer({ key, limit, ceiling }: Claim): Counter {
+  refer({ key, limit, ceiling, option }: Claim): Counter {
     let counter = this.#counters.get(key);
     if (counter === undefined) {
-      counter = new Counter(key, limit, ceiling > limit ? ceiling : 0);
+      const remote = this.#clustered && reachOf(option) === "cluster";
+      counter = new Counter(key, limit, ceiling > limit ? ceiling : 0, remote);
       this.#counters.set(key, counter);
     }
     counter.references++;
@@ -98,11 +136,17 @@ export class Counters<Request extends Waiter = Waiter> {
   /** One plan less points to it. */
   release(counter: Counter): void {
     counter.references--;
-    if (counter.references === 0) this.#counters.delete(counter.key);
+    // Slots of the cluster that nobody needs are remembered until they are given back.
+    if (counter.references === 0 && !(counter.remote && counter.open > 0)) this.#counters.delete(counter.key);
   }
 }
 
 /** The counters without room for the plan. */
 export function fullCounters(plan: Plan): readonly Counter[] {
   return plan.counters.filter((counter) => isFullFor(plan, counter));
+}
+
+/** Whether only the cluster can say if one more connection may go. */
+export function lacksOnlyRemote(plan: Plan): boolean {
+  return plan.queue.length === 0 && plan.counters.every((counter) => counter.remote || !isFullFor(plan, counter));
 }

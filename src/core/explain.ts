@@ -1,6 +1,7 @@
 // A plan and its counters as an Explanation: plain data, and a text for the terminal.
 
 import { placeOf } from "../errors.js";
+import { reachOf } from "../policy/options.js";
 import { DEFAULT, reserveOf } from "../policy/policy.js";
 import type { CounterState, ExplainedLimit, Explanation, Snapshot, Target } from "../types.js";
 import type { Counters } from "./counters.js";
@@ -14,7 +15,7 @@ export function stateOf(counter: Counter, oldest: number | undefined, now: numbe
   return {
     key: counter.key,
     limit: counter.limit,
-    inUse: counter.inUse,
+    inUse: counter.inUse + counter.others,
     waiting: full ? counter.wanted : 0,
     oldestWait: full && oldest !== undefined ? Math.max(0, Math.round(now - oldest)) : 0,
   };
@@ -73,7 +74,7 @@ function explainClaim(
     ...state,
     option,
     counts: countsInWords(claim, scopes.target),
-    reach: option.startsWith("cluster_") ? "cluster" : "process",
+    reach: reachOf(option),
     setAt:
       scope === undefined || setting === undefined
         ? undefined
@@ -95,9 +96,9 @@ export function explain(target: Target, plan: Plan, scopes: Scopes, counters: Co
   const verdict = counters.verdict(plan);
   const limits = explainLimits(scopes, counters, now, oldestWaits(counters));
   const notes = limits.map(({ key, limit, inUse }): Notes => {
-    const { open = limit, ceiling = 0 } = counters.get(key) ?? {};
+    const { open = limit, ceiling = 0, remote = false } = counters.get(key) ?? {};
     const reserve = { inUse: Math.max(0, inUse - limit), limit: reserveOf(scopes.policy) };
-    return { kept: limit - open, reserve: ceiling > 0 ? reserve : undefined };
+    return { kept: remote ? 0 : limit - open, reserve: ceiling > 0 ? reserve : undefined };
   });
   const { length } = plan.queue;
   const explanation: Explanation = {

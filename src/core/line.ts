@@ -11,7 +11,8 @@ import { type Counter, firstFull, hold, isFullFor, isPastLimit, type Plan, type 
  * Moving can go on for ever for a queue that needs two busy counters which never have room together. So it is counted,
  * and a queue passed over too often becomes the keeper: it keeps single slots as they come free until it has all. There
  * is one keeper at a time, so two never wait for each other's slots. Counters that the reserve applies to are not kept:
- * every release frees them, and the keeper is asked first there.
+ * every release frees them, and the keeper is asked first there. Nor are slots of the cluster: keepers of two processes
+ * would wait for each other.
  *
  * INVARIANT: after every call, no waiting queue has room in all of its counters, but for queues on counters whose
  * hand-over was cut; `isCut` says that there are some, and `resume` goes on.
@@ -29,6 +30,8 @@ export class Line<Request extends Waiter = Waiter> {
   #keeper: Plan | undefined;
   readonly #kept: Counter[] = [];
   #movesLeft = 0;
+  /** Remote counters that queues were parked on. Whoever asks the cluster takes out those that nobody waits for any more. */
+  readonly pressed: Set<Counter> = new Set();
 
   /** Whether a hand-over was cut short. */
   get isCut(): boolean {
@@ -91,6 +94,13 @@ export class Line<Request extends Waiter = Waiter> {
         this.#cut.delete(counter);
         this.#serve(counter, admitted);
       }
+    });
+  }
+
+  /** Hands on what came free of some counters. */
+  freed(counters: Iterable<Counter>): readonly Request[] {
+    return this.#handing((admitted) => {
+      for (const counter of counters) this.#serve(counter, admitted);
     });
   }
 
@@ -179,7 +189,7 @@ export class Line<Request extends Waiter = Waiter> {
 
   /** Keeps a free slot, for nobody else to take. */
   #keep(plan: Plan, counter: Counter): void {
-    if (counter.ceiling > 0 || this.#kept.includes(counter) || isFullFor(plan, counter)) return;
+    if (counter.ceiling > 0 || counter.remote || this.#kept.includes(counter) || isFullFor(plan, counter)) return;
     counter.open--;
     this.#kept.push(counter);
   }
@@ -242,6 +252,7 @@ export class Line<Request extends Waiter = Waiter> {
   #park(plan: Plan, counter: Counter): void {
     plan.roll?.remove(plan);
     plan.parkedOn = counter;
+    if (counter.remote) this.pressed.add(counter);
     counter.waiting ??= new Waiting();
     plan.roll = counter.ceiling > 0 && plan.isLowVolume ? counter.waiting.lowVolume : counter.waiting.parked;
     plan.roll.add(plan);

@@ -15,8 +15,14 @@ export class Waiting {
 export class Counter {
   readonly key: string;
   readonly limit: number;
-  /** Slots anybody may take: the limit, less one that is kept for a request passed over too often. */
+  /** Slots anybody may take: the limit, less one that is kept for a request passed over too often; see `remote`. */
   open: number;
+  /** Whether its slots come from the cluster: then `open` is how many of them this process holds. */
+  readonly remote: boolean;
+  /** Remote: slots that other processes hold, as last told. */
+  others = 0;
+  /** Remote: others wait for it, so that a slot that comes free is theirs. */
+  contended = false;
   /** How far low-volume targets may go, where the reserve applies; 0 where it does not. */
   readonly ceiling: number;
   inUse = 0;
@@ -26,11 +32,12 @@ export class Counter {
   references = 0;
   waiting: Waiting | undefined = undefined;
 
-  constructor(key: string, limit: number, ceiling: number) {
+  constructor(key: string, limit: number, ceiling: number, remote = false) {
     this.key = key;
     this.limit = limit;
-    this.open = limit;
+    this.open = remote ? 0 : limit;
     this.ceiling = ceiling;
+    this.remote = remote;
   }
 }
 
@@ -57,9 +64,12 @@ export class Plan implements Linked<Plan> {
   readonly target: NormalTarget;
   /**
    * INVARIANT: the first counts the connections of the binding to the domain, whether they are limited or not. Those
-   * with a ceiling come last: every release frees them, so whoever else it frees finds room there.
+   * with a ceiling come after the others: every release frees them, so whoever else it frees finds room there. Remote ones
+   * come last: the cluster is asked for a slot only where there is room here.
    */
   readonly counters: readonly Counter[];
+  /** Whether some of them are remote. */
+  readonly remote: boolean;
   readonly queue: Roll<Waiter> = new Roll();
   /** INVARIANT: while the queue is not empty, this counter has no room for it, or its hand-over is not finished. */
   parkedOn: Counter | undefined = undefined;
@@ -75,6 +85,7 @@ export class Plan implements Linked<Plan> {
   constructor(target: NormalTarget, counters: readonly Counter[]) {
     this.target = target;
     this.counters = counters;
+    this.remote = counters.some((counter) => counter.remote);
   }
 
   /** The counter of the binding's connections to the domain. */

@@ -115,8 +115,9 @@ export class Plans {
   #add(frame: Frame, target: NormalTarget): Plan {
     const counters = this.#claims(frame, target).map((claim) => this.#counters.refer(claim));
     const plan = new Plan(target, [
-      ...counters.filter(({ ceiling }) => ceiling === 0),
+      ...counters.filter(({ ceiling, remote }) => ceiling === 0 && !remote),
       ...counters.filter(({ ceiling }) => ceiling > 0),
+      ...counters.filter(({ remote }) => remote),
     ]);
     const plans = frame.plans.get(target.domain);
     if (plans === undefined) frame.plans.set(target.domain, { last: plan, hosts: undefined });

@@ -4,7 +4,7 @@ import type { LimitOption } from "../types.js";
 import { Asked } from "./asked.js";
 import { looseness } from "./loose.js";
 import type { Note } from "./note.js";
-import { RESERVE } from "./options.js";
+import { RESERVE, reachOf } from "./options.js";
 import {
   DEFAULT,
   isGrouped,
@@ -128,7 +128,7 @@ class Linter {
 
   /** Limits of the same reach that hold for all connections that `option` in `scope` counts. */
   *#bounds(scope: Scope, option: LimitOption): Generator<Bound> {
-    const isCluster = option.startsWith("cluster_");
+    const isCluster = reachOf(option) === "cluster";
     const scopeMax = isCluster ? CLUSTER_SCOPE_MAX : SCOPE_MAX;
     const serverMax = isCluster ? CLUSTER_SERVER_MAX : SERVER_MAX;
     const container = containerOf(scope);

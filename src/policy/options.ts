@@ -3,6 +3,11 @@
 import type { LimitOption } from "../types.js";
 import { closest, nearMiss } from "./suggest.js";
 
+/** Whether an option limits this process or all processes of the cluster. */
+export function reachOf(option: LimitOption): "process" | "cluster" {
+  return option.startsWith("cluster_") ? "cluster" : "process";
+}
+
 /** Kinds of scopes. All but `global` are also the keywords of their stanzas. */
 export type ScopeKind = "global" | "binding_group" | "binding" | "domain" | "host";
 

@@ -1,0 +1,45 @@
+// Checks of what callers pass beside targets and policies.
+
+import { systemClock } from "./clock.js";
+import type { LimiterOptions, Milliseconds } from "./types.js";
+
+/** The options of a limiter, with their defaults. */
+export type CheckedOptions = Required<Pick<LimiterOptions, "maxWaiting" | "matchCacheSize" | "clock">> &
+  Pick<LimiterOptions, "observer" | "cluster">;
+
+/**
+ * @throws {TypeError} an option that does not exist or has the wrong type
+ * @throws {RangeError} an option out of range
+ */
+export function checkOptions(options: LimiterOptions): CheckedOptions {
+  const { maxWaiting = 100_000, matchCacheSize = 16_384, observer, cluster, clock = systemClock, ...others } = options;
+  for (const [name, value] of Object.entries(others)) {
+    if (value !== undefined) throw new TypeError(`Unknown limiter option ${name}`);
+  }
+  checkCount("maxWaiting", maxWaiting, 0);
+  if (matchCacheSize === Number.POSITIVE_INFINITY) {
+    throw new RangeError("Limiter option matchCacheSize must be finite: names come from the internet");
+  }
+  checkCount("matchCacheSize", matchCacheSize, 1);
+  if (typeof clock?.now !== "function" || typeof clock.after !== "function") {
+    throw new TypeError("Limiter option clock must have the functions now and after");
+  }
+  if (observer !== undefined && (typeof observer !== "object" || observer === null))
+    throw new TypeError("Limiter option observer must be an object");
+  return { maxWaiting, matchCacheSize, clock, ...(observer && { observer }), cluster };
+}
+
+function checkCount(name: string, value: unknown, least: number): void {
+  if (typeof value !== "number") throw new TypeError(`Limiter option ${name} must be a number, not ${typeof value}`);
+  if (value !== Number.POSITIVE_INFINITY && (!Number.isSafeInteger(value) || value < least)) {
+    throw new RangeError(`Limiter option ${name} must be a whole number from ${least}, not ${value}`);
+  }
+}
+
+export function checkTimeout(timeout: unknown): Milliseconds {
+  if (timeout === undefined) return Number.POSITIVE_INFINITY;
+  if (typeof timeout !== "number")
+    throw new TypeError(`Option timeout must be a number of milliseconds, not ${typeof timeout}`);
+  if (!(timeout >= 0)) throw new RangeError(`Option timeout must be 0 ms or more, not ${timeout}`);
+  return timeout;
+}

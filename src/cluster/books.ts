@@ -1,0 +1,145 @@
+// What a member holds of the cluster's slots, what of that the engine knows, and what has to be said to it.
+
+import type { Counters } from "../core/counters.js";
+import type { Counter, Waiter } from "../core/plan.js";
+import { Asks } from "./asks.js";
+import type { Ask, Reply, Statement } from "./engine.js";
+
+/** Most counters in one statement; the rest goes into the next. */
+const MOST_HOLDS = 2_000;
+
+type OkReply = Extract<Reply, { status: "ok" }>;
+
+/** How the next statement is to be. */
+export interface Occasion {
+  /** The counters have open what this process allows itself without the engine, and others too: only what is used counts. */
+  readonly isAlone: boolean;
+  readonly canAsk: boolean;
+  /** Asks that the engine knows already are said again. */
+  readonly allAsks: boolean;
+}
+
+export class Books<Request extends Waiter> {
+  readonly #counters: () => Counters<Request>;
+  /** Where asking costs nothing, slots that are not used go back at once. */
+  readonly #isExact: boolean;
+  readonly #asks = new Asks();
+  /** Slots held, by counter, as the engine has them. */
+  readonly #stated = new Map<string, number>();
+  /** Spare slots when it was last looked for idle ones. */
+  readonly #spare = new Map<Counter, number>();
+  #isFull = true;
+
+  constructor(counters: () => Counters<Request>, isExact: boolean) {
+    this.#counters = counters;
+    this.#isExact = isExact;
+  }
+
+  /** What the engine knows is not known any more: the next statement says everything. */
+  forget(): void {
+    this.#isFull = true;
+    this.#asks.forget();
+  }
+
+  /** The engine takes no asks for a while. */
+  forgetAsks(): void {
+    this.#asks.forget();
+  }
+
+  /** Another policy: counters that have the limit they had keep their slots, the others give back what is not in use. */
+  moved(from: Counters<Request>, to: Counters<Request>): void {
+    for (const counter of to.remotes()) {
+      const before = from.get(counter.key);
+      const held = before?.limit === counter.limit ? before.open : 0;
+      counter.open = Math.max(counter.inUse, held);
+      counter.others = before?.others ?? 0;
+      counter.contended = before?.contended ?? this.#isExact;
+    }
+    this.#spare.clear();
+    this.forget();
+  }
+
+  /** What has to be said: changes, or everything. */
+  next({ isAlone, canAsk, allAsks }: Occasion): Pick<Statement, "full" | "holds" | "asks"> {
+    const counters = this.#counters();
+    const { returned, line } = counters;
+    const full = this.#isFull;
+    const holds = new Map<string, number>();
+    if (full) {
+      for (const counter of counters.remotes()) returned.add(counter);
+      this.#stated.clear();
+    }
+    for (const one of returned) {
+      if (holds.size === MOST_HOLDS) break;
+      returned.delete(one);
+      // It may have been forgotten, and be there anew.
+      const counter = counters.get(one.key) ?? one;
+      const { key, inUse } = counter;
+      const held = isAlone ? inUse : Math.max(inUse, counter.open);
+      // What is stated is held, so that it is given back once it is not.
+      if (!isAlone) counter.open = held;
+      if (held !== (this.#stated.get(key) ?? 0)) holds.set(key, held);
+    }
+    const asks: readonly Ask[] = canAsk ? this.#asks.changes(line, full || allAsks) : [];
+    return { full, holds, asks };
+  }
+
+  /**
+   * Makes the counters what a reply says. What changed here since the statement was made stays changed. Returns the
+   * counters of which there are more slots now.
+   */
+  settle(statement: Statement, { standings, granted }: OkReply, wasAlone: boolean): readonly Counter[] {
+    const counters = this.#counters();
+    this.#isFull = false;
+    for (const id of granted) this.#asks.granted(id);
+    if (wasAlone) {
+      for (const counter of counters.remotes()) {
+        counter.open = counter.inUse;
+        // More may be in use by now than was stated.
+        counters.returned.add(counter);
+      }
+    }
+    const freed: Counter[] = [];
+    for (const { key, held, total, contended } of standings) {
+      const before = statement.holds.get(key) ?? this.#stated.get(key) ?? 0;
+      if (held === 0) this.#stated.delete(key);
+      else this.#stated.set(key, held);
+      const counter = counters.get(key);
+      if (counter === undefined || !counter.remote) {
+        // Nobody here needs it any more: everything is said again, without it.
+        if (held > 0) this.#isFull = true;
+        continue;
+      }
+      counter.others = total - held;
+      counter.contended = contended || this.#isExact;
+      counter.open = Math.max(0, counter.open + held - before);
+      if (held > before) freed.push(counter);
+    }
+    return freed;
+  }
+
+  /** Once everybody here took what he could: what is left of a counter that others wait for goes back. */
+  giveBack({ standings }: OkReply): void {
+    const counters = this.#counters();
+    for (const { key } of standings) {
+      const counter = counters.get(key);
+      if (counter?.contended && counter.open > counter.inUse) counters.hold(counter, counter.inUse);
+    }
+  }
+
+  /** Slots that were spare the last time, and still are, go back. Returns whether some are spare now. */
+  giveIdleBack(): boolean {
+    const counters = this.#counters();
+    let isSpare = false;
+    for (const counter of counters.remotes()) {
+      const spare = counter.open - counter.inUse;
+      const idle = Math.min(spare, this.#spare.get(counter) ?? 0);
+      if (idle > 0) counters.hold(counter, counter.open - idle);
+      if (spare - idle > 0) {
+        this.#spare.set(counter, spare - idle);
+        isSpare = true;
+      } else this.#spare.delete(counter);
+    }
+    return isSpare;
+  }
+}
