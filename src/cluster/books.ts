@@ -111,7 +111,8 @@ export class Books<Request extends Waiter> {
         continue;
       }
       counter.others = total - held;
-      counter.contended = contended || this.#isExact;
+      // More than the limit are held, after it was lowered or the engine was away: nobody uses them twice.
+      counter.contended = contended || this.#isExact || total > counter.limit;
       counter.open = Math.max(0, counter.open + held - before);
       if (held > before) freed.push(counter);
     }

@@ -254,7 +254,8 @@ export class Member<Request extends Waiter, Lease extends RemoteLease> {
       if (counter.open < allowed) freed.push(counter);
       counters.hold(counter, allowed);
     }
-    this.#home.admit(counters.freed(freed));
+    const admitted = counters.freed(freed);
+    if (admitted.length > 0) this.#home.admit(admitted);
   }
 
   #refuse(): void {
