@@ -4,9 +4,10 @@ import { execFileSync } from "node:child_process";
 import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { build, type Options } from "tsup";
+import * as scripts from "./src/cluster/scripts.js";
 
 /** What can be imported; the command can only be run. */
-const library = ["src/index.ts", "src/metrics.ts"];
+const library = ["src/index.ts", "src/metrics.ts", "src/redis.ts"];
 const entry = [...library, "src/cli.ts"];
 const common: Options = { outDir: "dist", target: "node20", dts: false, sourcemap: true, removeNodeProtocol: false };
 
@@ -17,6 +18,14 @@ const config: Options = {
   clean: true,
   // Entries share their classes, in CommonJS too: its files are made from the same chunks, one by one.
   splitting: true,
+  esbuildPlugins: [
+    {
+      name: "lua",
+      setup: (build) => {
+        build.onLoad({ filter: /[\\/]cluster[\\/]scripts\.ts$/ }, () => ({ contents: inlined(scripts), loader: "js" }));
+      },
+    },
+  ],
   onSuccess: async () => {
     // Not by tsup's own splitting of CommonJS: that goes through sucrase, which turns `?.` into closures and class fields
     // into calls, on the hot path as well, and writes absolute paths into source maps.
@@ -42,6 +51,21 @@ const config: Options = {
 };
 
 export default config;
+
+/** A module that exports texts of Lua, so that the package reads no files. */
+function inlined(texts: Readonly<Record<string, string>>): string {
+  const lines = Object.entries(texts).map(
+    ([name, text]) => `export const ${name} = ${JSON.stringify(withoutComments(text))};`,
+  );
+  return lines.join("\n");
+}
+
+/** Lua without lines of comment, blank lines and indentation: a server keeps each script, and a client sends it. */
+function withoutComments(lua: string): string {
+  if (/\[=*\[|\\\n/.test(lua)) throw new Error("A Lua text or comment of several lines: it would be changed");
+  const lines = lua.split("\n").map((line) => line.trim());
+  return lines.filter((line) => line !== "" && !line.startsWith("--")).join("\n");
+}
 
 const RELATIVE_IMPORT = /((?:from|import|require) ?\(?)(["'])(\.{1,2}\/[^"']*)\.js\2/g;
 

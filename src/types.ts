@@ -138,6 +138,8 @@ export interface CounterState {
   readonly limit: number;
   /** Connections open now. May exceed `limit`: out of the reserve, or after `update` lowered it. */
   readonly inUse: number;
+  /** With a cluster: how many of `inUse` are this process's; the others' are as last told. */
+  readonly here?: number;
   /** Requests this counter is holding up now. */
   readonly waiting: number;
   /** How long the oldest of them has waited, in milliseconds; 0 if there is none. The one to alert on. */
@@ -266,11 +268,7 @@ export interface LimiterOptions {
 export interface Cluster {
   /** "redis" or "memory". */
   readonly kind: string;
-  /**
-   * Who takes part now, and what each holds; also those that are silent, until their slots have gone to others.
-   *
-   * @throws {ClusterError} the engine does not answer
-   */
+  /** Who takes part, and what each holds. @throws {ClusterError} the engine does not answer */
   members(): Promise<readonly ClusterMember[]>;
 }
 

@@ -15,6 +15,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { describeRedis, openRedis } from "./redis/server.js";
 
 const ROOT = join(import.meta.dirname, "..");
 const scratch = realpathSync(mkdtempSync(join(tmpdir(), "outbound-limiter-package-")));
@@ -165,13 +166,23 @@ describe("the package", { timeout: 60_000 }, () => {
       rootDir: ".",
     };
     const typed = `
-      import { createLimiter, definePolicy, type Lease, type LocalLimiter, type PolicyInput } from "outbound-limiter";
+      import {
+        type Cluster, createLimiter, definePolicy, type Lease, type Limiter, type LocalLimiter, type PolicyInput,
+      } from "outbound-limiter";
+      import { redisCluster, type RedisClusterOptions } from "outbound-limiter/redis";
       const input: PolicyInput = { domain: { "example.com": { max_outbound_connections: 1 } } };
       const typed: LocalLimiter = createLimiter(definePolicy(input));
       {
         using lease: Lease | undefined = typed.tryAcquire({ domain: "example.com", host: undefined });
         if (lease === undefined) throw new Error("no lease");
       }
+      const options: RedisClusterOptions = { prefix: "mta", ttl: 10_000, whenDown: "share" };
+      const cluster: Cluster = redisCluster(async (script: string) => script, options);
+      const shared = (): Limiter => createLimiter(definePolicy(input), { cluster });
+      // @ts-expect-error: a cluster has no synchronous answer
+      () => { const local: LocalLimiter = shared(); };
+      // @ts-expect-error: a client, or a function
+      () => redisCluster("redis://localhost");
       // @ts-expect-error: the types are there, and are not "any"
       () => typed.tryAcquire({ domain: 1 });
     `;
@@ -246,5 +257,44 @@ describe("the package", { timeout: 60_000 }, () => {
     const command = join("node_modules", "outbound-limiter", String(bin["outbound-limiter"]));
     expect(run("node", [command, "--version"], folder)).toBe(`${version}\n`);
     expect(run("node", [command, "check", "limits.conf"], folder)).toBe("limits.conf: no issues\n");
+  });
+});
+
+describeRedis("the package, with a server", { timeout: 60_000 }, () => {
+  it("has the limits of a cluster, for limiters of both formats together", async () => {
+    const folder = project(
+      "redis",
+      { type: "module" },
+      {
+        "use.js": `
+        import { createRequire } from "node:module";
+        import { Redis } from "ioredis";
+        import * as esm from "outbound-limiter";
+        import { redisCluster } from "outbound-limiter/redis";
+        const require = createRequire(import.meta.url);
+        const cjs = require("outbound-limiter");
+        const client = new Redis(process.argv[2]);
+        const makers = [redisCluster, require("outbound-limiter/redis").redisCluster];
+        const clusters = makers.map((make) => make(client, { prefix: process.argv[3], isNew: true }));
+        const limiters = [esm, cjs, esm, cjs].map(({ createLimiter, definePolicy }, index) =>
+          createLimiter(definePolicy({ cluster_server_max_outbound_connections: 1 }), { cluster: clusters[index >> 1] }),
+        );
+        const order = [];
+        for (const [index, limiter] of limiters.entries()) {
+          await limiter.run({ domain: "example.com" }, async () => {
+            const other = limiters[(index + 1) % 4];
+            await other.acquire({ domain: "example.com" }, { timeout: 0 }).catch(({ code }) => order.push(code));
+          });
+        }
+        for (const limiter of limiters) await limiter.close();
+        client.disconnect();
+        console.log(order.join(" "));
+      `,
+      },
+      ["ioredis"],
+    );
+    await using redis = await openRedis();
+    const busy = Array.from({ length: 4 }, () => "ERR_LIMITER_TIMEOUT").join(" ");
+    expect(run("node", ["use.js", redis.url, `package-${process.pid}`], folder)).toBe(`${busy}\n`);
   });
 });

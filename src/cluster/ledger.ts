@@ -286,7 +286,7 @@ export class Ledger implements Engine {
     return {
       status: "ok",
       epoch: this.#epoch,
-      learning: Math.max(0, this.#learnUntil - this.#clock),
+      learning: Math.ceil(Math.max(0, this.#learnUntil - this.#clock)),
       standings,
       granted,
       version: this.#version,

@@ -16,6 +16,7 @@ export function stateOf(counter: Counter, oldest: number | undefined, now: numbe
     key: counter.key,
     limit: counter.limit,
     inUse: counter.inUse + counter.others,
+    ...(counter.remote && { here: counter.inUse }),
     waiting: full ? counter.wanted : 0,
     oldestWait: full && oldest !== undefined ? Math.max(0, Math.round(now - oldest)) : 0,
   };

@@ -60,8 +60,9 @@ export class Rule {
   limit = 0;
   /** Whether any connection was open under it, or any request waited for it, so that there is more to say of it. */
   isUsed = false;
+  /** By this process. */
   inUse = 0;
-  /** Use of its fullest counter. */
+  /** Use of its fullest counter, by all processes that share it. */
   fullest = 0;
   fullCounters = 0;
   waiting = 0;
@@ -80,9 +81,9 @@ export class Rule {
     this.inUse = this.fullest = this.fullCounters = this.waiting = this.oldestWait = 0;
   }
 
-  add({ inUse, limit, waiting, oldestWait }: CounterState): void {
+  add({ inUse, here = inUse, limit, waiting, oldestWait }: CounterState): void {
     this.isUsed = true;
-    this.inUse += inUse;
+    this.inUse += here;
     this.fullest = Math.max(this.fullest, inUse);
     if (inUse >= limit) this.fullCounters++;
     this.waiting += waiting;
@@ -118,7 +119,13 @@ const GRANTS: readonly Labels[] = [
   { waited: "true", reserve: "false" },
   { waited: "true", reserve: "true" },
 ];
-const ERRORS = ["ERR_LIMITER_TIMEOUT", "ERR_LIMITER_QUEUE_FULL", "ERR_LIMITER_CLOSED", "aborted"];
+const ERRORS = [
+  "ERR_LIMITER_TIMEOUT",
+  "ERR_LIMITER_QUEUE_FULL",
+  "ERR_LIMITER_CLOSED",
+  "ERR_LIMITER_CLUSTER",
+  "aborted",
+];
 
 /**
  * The book of one limiter. An event costs a few additions; counters are walked when the book is read.
@@ -133,6 +140,9 @@ export class Book implements Observer {
   reloadFailures = 0;
   /** Whether the last reload failed. */
   isOutdated = false;
+  /** Whether the engine of the cluster is away, or learns what it lost. */
+  isClusterDown = false;
+  lostLeases = 0;
   readonly #limiter: Limiter;
   readonly #distributions: Distributions;
   readonly #audience: Audience;
@@ -182,6 +192,14 @@ export class Book implements Observer {
     this.updates++;
     this.isOutdated = false;
     this.#rules = this.#inForce(this.#rules);
+  }
+
+  cluster({ state }: Events["cluster"]): void {
+    this.isClusterDown = state !== "up";
+  }
+
+  lost(): void {
+    this.lostLeases++;
   }
 
   reloadFailed(): void {

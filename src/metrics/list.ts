@@ -92,16 +92,25 @@ export const METRICS: readonly Metric[] = [
     ({ book }) => (book.isOutdated ? 1 : 0),
   ),
 
+  overall(
+    ["cluster.down", "gauge", "{engine}", "1 while the engine of the cluster does not answer, or learns what it lost"],
+    ({ book }) => (book.isClusterDown ? 1 : 0),
+  ),
+  overall(
+    ["cluster.lost_leases", "counter", "{lease}", "Leases lost to the cluster, whose connections had to be closed"],
+    ({ book }) => book.lostLeases,
+  ),
+
   ofEachScope(
     ["scope.limit", "gauge", "{connection}", "Most connections that each counter of the limit admits"],
     ({ limit }) => limit,
   ),
   ofEachScope(
-    ["scope.in_use", "amount", "{connection}", "Connections open under the limit, all of its counters together"],
+    ["scope.in_use", "amount", "{connection}", "Connections this process has open under the limit, in all of its counters"],
     ({ inUse }) => inUse,
   ),
   ofUsedScope(
-    ["scope.fullest_in_use", "gauge", "{connection}", "Connections open under the fullest counter of the limit"],
+    ["scope.fullest_in_use", "gauge", "{connection}", "Connections open under the fullest counter of the limit, by all who share it"],
     ({ fullest }) => fullest,
   ),
   ofUsedScope(

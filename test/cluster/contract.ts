@@ -149,7 +149,9 @@ export function describeContract(name: string, engine: () => Engine): void {
       const flood = Array.from({ length: 50 }, () => pass("flood", a));
       await sleep(50);
       const single = pass("single", b);
-      await sleep(50);
+      // It was told that the slot is taken; so the other is told, too, that somebody waits.
+      await until(() => b.snapshot().counters.some(({ inUse, limit }) => limit === 1 && inUse === 1));
+      await sleep(100);
       held.release();
       await Promise.all([...flood, single]);
       expect(order.indexOf("single")).toBeLessThan(5);
