@@ -1,5 +1,6 @@
 // The public surface; re-exports only.
 
+export { memoryCluster } from "./cluster/memory.js";
 export {
   AcquireTimeoutError,
   ClusterError,
@@ -11,7 +12,6 @@ export {
   PolicyError,
   QueueFullError,
 } from "./errors.js";
-export { memoryCluster } from "./cluster/memory.js";
 export { createLimiter } from "./limiter.js";
 export { definePolicy } from "./policy/define.js";
 export { loadPolicy } from "./policy/load.js";

@@ -47,6 +47,18 @@ class TracedLease implements Lease {
     return this.#lease.lost;
   }
 
+  idle(wanted: () => void): void {
+    this.#lease.idle(wanted);
+  }
+
+  busy(): void {
+    this.#lease.busy();
+  }
+
+  move(target: Target): Promise<boolean> {
+    return this.#lease.move(target);
+  }
+
   [Symbol.dispose](): void {
     lost.unregister(this);
     this.#lease[Symbol.dispose]();
@@ -74,10 +86,15 @@ export function traceLeases(limiter: LocalLimiter): LocalLimiter {
   if (!log.enabled) return limiter;
   const acquire = limiter.acquire.bind(limiter);
   const tryAcquire = limiter.tryAcquire.bind(limiter);
-  const tracing: Pick<LocalLimiter, "acquire" | "tryAcquire"> = {
+  const acquireAny = limiter.acquireAny.bind(limiter);
+  const tracing: Pick<LocalLimiter, "acquire" | "acquireAny" | "tryAcquire"> = {
     async acquire(target, options) {
       const caller = callerOf(tracing.acquire);
       return traced(await acquire(target, options), caller);
+    },
+    async acquireAny(targets, options) {
+      const caller = callerOf(tracing.acquireAny);
+      return traced(await acquireAny(targets, options), caller);
     },
     tryAcquire(target) {
       const lease = tryAcquire(target);

@@ -7,18 +7,23 @@ import type { Lease, Milliseconds, Target } from "./types.js";
 
 /** Who gets the slots back. */
 export interface Lessor {
+  idle(lease: HeldLease): void;
+  busy(lease: HeldLease): void;
+  move(lease: HeldLease, target: Target): Promise<boolean>;
   giveBack(lease: HeldLease): void;
   tellLost(target: Target, error: LeaseLostError): void;
 }
 
 /** A lease with the plan its slots were taken from, and its place among the leases held. */
 export class HeldLease implements Lease {
-  readonly target: Target;
+  target: Target;
   readonly waited: Milliseconds;
   // Not fresh look-ups: what was taken is given back, whatever the policy says by then.
   plan: Plan;
   reserve: boolean;
   readonly since: Milliseconds;
+  /** What to call when somebody waits for its slots, while its connection is idle. */
+  wanted: (() => void) | undefined = undefined;
   before: HeldLease | undefined;
   after: HeldLease | undefined;
   #lessor: Lessor | undefined;
@@ -46,6 +51,27 @@ export class HeldLease implements Lease {
     return this.#lost.signal;
   }
 
+  idle(wanted: () => void): void {
+    if (typeof wanted !== "function") throw new TypeError(`idle needs a function to call, not ${typeof wanted}`);
+    if (this.#lessor === undefined) return;
+    if (this.wanted !== undefined) this.#lessor.busy(this);
+    this.wanted = wanted;
+    this.#lessor.idle(this);
+  }
+
+  busy(): void {
+    if (this.wanted !== undefined) this.#lessor?.busy(this);
+  }
+
+  async move(target: Target): Promise<boolean> {
+    if (this.#lessor === undefined) return false;
+    return this.#lessor.move(this, target);
+  }
+
+  get isHeld(): boolean {
+    return this.#lessor !== undefined;
+  }
+
   /** Others may get its slots. It is still held: its connection is open until the holder closes it. */
   lose(why: string): void {
     const lessor = this.#lessor;
@@ -53,6 +79,11 @@ export class HeldLease implements Lease {
     const error = new LeaseLostError(describeTarget(this.plan.target), this.target, why);
     this.#lost?.abort(error);
     lessor.tellLost(this.target, error);
+  }
+
+  /** Its slots are held by somebody else from now on. */
+  end(): void {
+    this.#lessor = undefined;
   }
 
   [Symbol.dispose](): void {

@@ -14,12 +14,16 @@ export function explainIn(table: Table, target: Target, now: Milliseconds): Expl
   return explain(target, plan, table.scopes(plan.target), table.counters, now);
 }
 
-export function snapshotOf({ counters, policy, data }: Table, leases: number, now: Milliseconds): Snapshot {
+export function snapshotOf(
+  { counters, policy, data }: Table,
+  { leases, waiting }: Pick<Snapshot, "leases" | "waiting">,
+  now: Milliseconds,
+): Snapshot {
   const oldest = oldestWaits(counters);
   return {
     policy: policy.source,
     leases,
-    waiting: counters.line.length,
+    waiting,
     reserve: { inUse: counters.reserveInUse, limit: asWritten(reserveOf(data)) },
     counters: [...counters.live()].filter(isLimited).map((counter) => stateOf(counter, oldest.get(counter), now)),
   };

@@ -12,6 +12,8 @@ export interface Asked {
   readonly timeout: Milliseconds;
   readonly resolve: (lease: Lease) => void;
   readonly reject: (reason: unknown) => void;
+  /** For a lease that moves: nobody is told of it. */
+  readonly isMove?: true;
 }
 
 /** A waiter that is a caller's promise. */
@@ -21,18 +23,23 @@ export class Request extends Waiter implements Timed {
   readonly order: number;
   readonly resolve: (lease: Lease) => void;
   readonly reject: (reason: unknown) => void;
+  readonly isMove: boolean;
   deadlines: Deadlines<Request> | undefined;
   aborts: Aborts | undefined;
-  /** Admitted or gone. */
+  /** Its caller has his answer. */
   settled = false;
+  /** If several wait for one caller, each for another target: all of them. The first that is admitted is his answer. */
+  rivals: readonly Request[] | undefined = undefined;
 
-  constructor(plan: Plan, since: Milliseconds, order: number, { target, timeout, resolve, reject }: Asked) {
+  constructor(plan: Plan, since: Milliseconds, order: number, asked: Asked) {
+    const { target, timeout, resolve, reject, isMove = false } = asked;
     super(plan, since);
     this.order = order;
     this.target = target;
     this.timeout = timeout;
     this.resolve = resolve;
     this.reject = reject;
+    this.isMove = isMove;
   }
 
   get deadline(): Milliseconds {

@@ -6,10 +6,11 @@ import { Matcher } from "./core/match.js";
 import type { Counter, Plan } from "./core/plan.js";
 import { Plans } from "./core/plans.js";
 import { type Scopes, scopesOf } from "./core/resolve.js";
-import type { NormalTarget } from "./core/target.js";
+import { type NormalTarget, regroup } from "./core/target.js";
+import type { HeldLease } from "./lease.js";
 import { dataOf, type PolicyData } from "./policy/policy.js";
 import type { Request } from "./request.js";
-import type { ExplainedLimit, Milliseconds, Policy } from "./types.js";
+import type { ExplainedLimit, Milliseconds, Policy, Target } from "./types.js";
 
 /** Queues for each of which an old answer to who waits longest may be a millisecond older. */
 const QUEUES_PER_MILLISECOND = 100;
@@ -32,6 +33,32 @@ export class Table {
 
   scopes(target: NormalTarget): Scopes {
     return scopesOf(this.data, target, this.#matcher);
+  }
+
+  /** Leases of a table before this one hold slots of this, whether there is room or not. */
+  carryOver(leases: Iterable<HeldLease>): void {
+    for (const lease of leases) {
+      lease.plan = this.#replan(lease.plan, lease.target);
+      lease.reserve = this.counters.takeAnyway(lease.plan).reserve;
+    }
+  }
+
+  /** Requests that waited in a table before this one go or wait in this, in the order in which they came. */
+  rejoin(waiting: Request[]): readonly Request[] {
+    const admitted = new Set<Request>();
+    for (const request of waiting.sort((a, b) => a.order - b.order)) {
+      if (request.rivals?.some((rival) => admitted.has(rival))) continue;
+      request.plan = this.#replan(request.plan, request.target);
+      const verdict = this.counters.take(request.plan);
+      request.reserve = verdict === "reserve";
+      if (verdict === "wait") this.counters.line.join(request);
+      else admitted.add(request);
+    }
+    return [...admitted];
+  }
+
+  #replan({ target }: Plan, { bindingGroup }: Target): Plan {
+    return this.plans.ofNormal(regroup(target, bindingGroup, this.data));
   }
 
   /** The limits that a target waits for now. */

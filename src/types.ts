@@ -1,5 +1,17 @@
 // The public nouns as types; nothing here exists at run time. Everything else in `src` may import this file.
 
+import type { LimitOption, Policy } from "./types/policy.js";
+
+export type {
+  ContainerInput,
+  LimitOption,
+  Limits,
+  ParseOptions,
+  Policy,
+  PolicyInput,
+  PolicyIssue,
+} from "./types/policy.js";
+
 /** A whole number of milliseconds. */
 export type Milliseconds = number;
 
@@ -32,75 +44,6 @@ export interface Target {
   readonly host?: string | undefined;
 }
 
-/** How to read a policy text. */
-export interface ParseOptions {
-  /**
-   * The name shown in messages, usually a file name.
-   * @default "policy"
-   */
-  readonly source?: string;
-  /**
-   * What to do with options and stanzas that are not ours. `"ignore"` reads a whole `ecelerity.conf`: each one becomes
-   * a warning, but a near miss of one of our own names is still an error.
-   * @default "error"
-   */
-  readonly unknown?: "error" | "ignore";
-}
-
-/** The seven options of Momentum that this library enforces. README, "What each limit counts", has one row for each. */
-export type LimitOption =
-  | "max_outbound_connections"
-  | "scope_max_outbound_connections"
-  | "server_max_outbound_connections"
-  | "server_reserve_outbound_connections"
-  | "cluster_max_outbound_connections"
-  | "cluster_scope_max_outbound_connections"
-  | "cluster_server_max_outbound_connections";
-
-/** Limits by option: a whole number of connections from 0, or -1 for unlimited. */
-export type Limits = { readonly [option in LimitOption]?: number };
-
-/** The inside of a scope that can hold `domain` and `host` stanzas. Patterns are keys in slashes: `"/\\.example\\.com$/"`. */
-export interface ContainerInput extends Limits {
-  readonly domain?: { readonly [nameOrPattern: string]: Limits };
-  readonly host?: { readonly [nameOrPattern: string]: Limits };
-}
-
-/** A policy as a plain object, one to one with the stanzas of the text form. */
-export interface PolicyInput extends ContainerInput {
-  readonly binding?: { readonly [name: string]: ContainerInput & { readonly binding_group?: string } };
-  readonly binding_group?: {
-    readonly [name: string]: ContainerInput & { readonly binding?: { readonly [name: string]: ContainerInput } };
-  };
-}
-
-/** One mistake in a policy, or one thing in it that deserves a look. */
-export interface PolicyIssue {
-  readonly rule:
-    | "syntax"
-    | "unknown-option"
-    | "unknown-stanza"
-    | "bad-value"
-    | "wrong-scope"
-    | "duplicate"
-    | "bad-pattern"
-    | "bad-name"
-    | "include"
-    | "unreachable";
-  /** What is wrong, in lower case, the policy's own words in backticks. */
-  readonly message: string;
-  /** What to write instead. */
-  readonly help?: string;
-  /** The file, or the name given to the parser. */
-  readonly source: string;
-  /** From 1; 0 for an object and for a policy file that could not be read. */
-  readonly line: number;
-  /** From 1, in UTF-16 units; 0 for an object and for a policy file that could not be read. */
-  readonly column: number;
-  /** The line with a caret under the words, tabs kept; for an object the path: `binding["mta-1"].domain["gmail.com"]`. */
-  readonly excerpt: string;
-}
-
 /** How long, and until when, to wait for a slot. */
 export interface AcquireOptions {
   /** Aborting it makes the waiting request reject with `signal.reason`. It does not end a lease already given. */
@@ -120,7 +63,7 @@ export interface AcquireOptions {
  * socket.once("close", lease.release);
  */
 export interface Lease extends Disposable {
-  /** The very object that was passed to `acquire`, `tryAcquire` or `run`. */
+  /** The very object that was passed to `acquire`, `acquireAny`, `tryAcquire`, `run` or, last, to `move`. */
   readonly target: Target;
   /** How long the request waited, in milliseconds; 0 if it went at once. */
   readonly waited: Milliseconds;
@@ -128,6 +71,28 @@ export interface Lease extends Disposable {
   readonly release: () => void;
   /** Aborts (with a `LeaseLostError`) when others may get the slots: close the connection. Only with a cluster. */
   readonly lost: AbortSignal;
+  /**
+   * The connection is open but unused, as in a pool: `wanted` is called, once and soon, when a request waits for a slot
+   * that this lease holds. Close the connection then, if it is still unused. Without a call the lease is busy.
+   *
+   * @throws {TypeError} `wanted` is not a function
+   * @example
+   * lease.idle(() => connection.quit()); // until lease.busy()
+   */
+  idle(wanted: () => void): void;
+  /** The connection is in use again: nobody asks for its slots. */
+  busy(): void;
+  /**
+   * Goes on to another target: the next MX host after a failed dial, or another domain over the same connection. What
+   * both have in common is kept; slots of the other limits are taken if all have room at once, and only then those that
+   * are not needed any more are given back. A reserve does what it does for a new connection.
+   *
+   * @returns whether it has moved; if not, the lease is as it was. False also for a lease that was released
+   * @throws {TypeError} malformed target, or a group that contradicts the policy; nothing was counted
+   * @example
+   * if (!(await lease.move({ domain: "gmail.com", host: "alt1.gmail-smtp-in.l.google.com" }))) lease.release();
+   */
+  move(target: Target): Promise<boolean>;
 }
 
 /** One live counter. */
@@ -325,6 +290,7 @@ export interface Limiter extends AsyncDisposable {
    * @throws {AcquireTimeoutError} after `timeout`; `blockedBy` names the limits that were full
    * @throws {QueueFullError} at once, when `maxWaiting` requests already wait
    * @throws {LimiterClosedError} after `close()`
+   * @throws {ClusterError} a limit of the cluster cannot be checked, and `whenDown` is "refuse"
    * @throws {TypeError} malformed target, or a group that contradicts the policy; nothing was counted
    * @throws {RangeError} a `timeout` that is negative or not a number
    * @throws `signal.reason`, untouched, when `signal` aborts
@@ -332,6 +298,18 @@ export interface Limiter extends AsyncDisposable {
    * const lease = await limiter.acquire({ binding: "mta-1", domain: "gmail.com" }, { timeout: 30_000 });
    */
   acquire(target: Target, options?: AcquireOptions): Promise<Lease>;
+  /**
+   * `acquire` for the first of several targets that has room, as for the MX hosts of a domain in order of preference. If
+   * none has, waits in the queues of all, and takes the one that comes first; `lease.target` tells which. Errors and events
+   * are about the first of them.
+   *
+   * @throws {TypeError} no list of targets, or an empty one
+   * @throws what `acquire` throws
+   * @example
+   * const hosts = ["mx1.example.com", "mx2.example.com"];
+   * const first = await limiter.acquireAny(hosts.map((host) => ({ domain: "example.com", host })));
+   */
+  acquireAny(targets: readonly Target[], options?: AcquireOptions): Promise<Lease>;
   /**
    * `acquire`, run `work`, release on every path.
    *
@@ -382,17 +360,4 @@ export interface LocalLimiter extends Limiter {
    * @throws {LimiterClosedError} after `close()`
    */
   tryAcquire(target: Target): Lease | undefined;
-}
-
-/**
- * Parsed, validated, frozen; no counters: one policy may serve many limiters.
- * Made by `parsePolicy`, `loadPolicy` or `definePolicy`.
- */
-export interface Policy {
-  /** The name it was given, usually its file. */
-  readonly source: string;
-  /** What was accepted but deserves a look: an option set twice, a limit never looked at, an ignored unknown name. */
-  readonly warnings: readonly PolicyIssue[];
-  /** Policy text that parses to an equal policy. */
-  toString(): string;
 }

@@ -16,18 +16,19 @@ const MOST_LINES_OF_A_FILE = 400;
 const MOST_CODE: readonly { readonly of: string; readonly files: RegExp; readonly lines: number }[] = [
   { of: "the command", files: /^src\/(cli|simulate)/, lines: 1600 },
   { of: "the metrics", files: /^src\/metrics/, lines: 500 },
+  { of: "the cluster", files: /^src\/(cluster\/|redis)/, lines: 1800 },
   { of: "the library", files: /^src\//, lines: 4500 },
 ];
 
 /** From low to high: a file imports from its own layer and the layers before it. */
 const LAYERS: readonly { readonly name: string; readonly holds: RegExp }[] = [
-  { name: "types", holds: /^src\/types\.ts$/ },
+  { name: "types", holds: /^src\/types(\.ts|\/[^/]+\.ts)$/ },
   { name: "errors", holds: /^src\/errors\.ts$/ },
   { name: "policy", holds: /^src\/policy\/[^/]+\.ts$/ },
   { name: "core", holds: /^src\/core\/[^/]+\.ts$/ },
   { name: "cluster", holds: /^src\/cluster\/[^/]+\.ts$/ },
-  { name: "limiter", holds: /^src\/(?!index\.|cli\.|metrics\.|nodemailer\.|watch\.)[^/]+\.ts$/ },
-  { name: "adapters", holds: /^src\/((metrics|nodemailer|watch)\.ts|metrics\/[^/]+\.ts)$/ },
+  { name: "limiter", holds: /^src\/(?!index\.|cli\.|metrics\.|nodemailer\.|redis\.|watch\.)[^/]+\.ts$/ },
+  { name: "adapters", holds: /^src\/((metrics|nodemailer|redis|watch)\.ts|metrics\/[^/]+\.ts)$/ },
   { name: "index", holds: /^src\/index\.ts$/ },
   { name: "simulate", holds: /^src\/simulate\/[^/]+\.ts$/ },
   { name: "cli", holds: /^src\/cli(\.ts|\/[^/]+\.ts)$/ },
@@ -264,8 +265,8 @@ function strangersIn(topLevel: readonly string[]): string[] {
 // ── What it is applied to ────────────────────────────────────────────────────────────────────────
 
 function readSources(): Sources {
-  const files = readdirSync(join(ROOT, "src"), { recursive: true, withFileTypes: true }).filter((entry) =>
-    entry.isFile(),
+  const files = readdirSync(join(ROOT, "src"), { recursive: true, withFileTypes: true }).filter(
+    (entry) => entry.isFile() && entry.name.endsWith(".ts"),
   );
   return Object.fromEntries(
     files.map((entry) => {

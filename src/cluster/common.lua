@@ -100,9 +100,14 @@ local function number(hash, name)
   return tonumber(get(hash, name) or 0)
 end
 
+-- Iterates over nothing.
+local function nothing()
+  return nil
+end
+
 local function linesOf(text)
   local lines = {}
-  for line in gmatch(text or "", "[^\n]+") do lines[#lines + 1] = line end
+  for line in text and gmatch(text, "[^\n]+") or nothing do lines[#lines + 1] = line end
   return lines
 end
 
@@ -203,7 +208,8 @@ local function lineAt(key)
   local line = lines[key]
   if line == nil then
     line = {}
-    for id, limit, member in gmatch(get(state, "q:" .. key) or "", "(%d+) (%S+) ([^\n]+)") do
+    local text = get(state, "q:" .. key)
+    for id, limit, member in text and gmatch(text, "(%d+) (%S+) ([^\n]+)") or nothing do
       line[#line + 1] = { id = id, limit = tonumber(limit), member = member, name = id .. " " .. member }
     end
     lines[key] = line
@@ -217,6 +223,7 @@ local function setLine(key, line)
 end
 
 local function isContended(key, member)
+  if not lines[key] and not get(state, "q:" .. key) then return false end
   for _, entry in ipairs(lineAt(key)) do
     if entry.member ~= member then return true end
   end

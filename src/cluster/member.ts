@@ -156,8 +156,11 @@ export class Member<Request extends Waiter, Lease extends RemoteLease> {
     const counter = counters.get(push.key);
     if (counter === undefined || !counter.remote) return;
     counter.contended = true;
+    counter.awaited = true;
     if (counter.open > counter.inUse) counters.hold(counter, counter.inUse);
-    this.nudge();
+    if (counter.idle > 0) counters.line.idle.add(counter);
+    // Idle connections are asked to end, and the engine is told what was given up.
+    this.#home.admit([]);
   }
 
   /** Whether it lets in what its own limits allow, as the engine does not answer. */

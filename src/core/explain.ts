@@ -112,19 +112,26 @@ export function explain(target: Target, plan: Plan, scopes: Scopes, counters: Co
   return Object.defineProperty(explanation, "toString", { enumerable: false });
 }
 
-/** What a claim counts. */
-function countsInWords({ counts, scope }: Claim, { binding, domain, host }: NormalTarget): string {
-  if (counts === "server") return "connections from this server";
-  if (counts === "binding") return `connections from binding ${binding}`;
-  if (counts === "binding-domain") return `connections from binding ${binding} to ${domain}`;
-  if (counts === "binding-host") return `connections from binding ${binding} to host ${host}`;
-  if (scope === undefined) return "connections";
-  const inner = scope.kind === "domain" || scope.kind === "host";
+/** What a claim counts, and over how many processes. */
+function countsInWords(claim: Claim, target: NormalTarget): string {
+  const isCluster = reachOf(claim.option) === "cluster";
+  const words = partInWords(claim, target);
+  if (words === "") return isCluster ? "connections from all servers" : "connections from this server";
+  return `connections${words}${isCluster ? ", all servers" : ""}`;
+}
+
+/** Which connections of a process; none where it counts all of them. */
+function partInWords({ counts, scope }: Claim, { binding, domain, host }: NormalTarget): string {
+  if (counts === "server") return "";
+  if (counts === "binding") return ` from binding ${binding}`;
+  if (counts === "binding-domain") return ` from binding ${binding} to ${domain}`;
+  if (counts === "binding-host") return ` from binding ${binding} to host ${host}`;
+  const inner = scope?.kind === "domain" || scope?.kind === "host";
   const container = inner ? scope.within : scope;
   const to = inner ? ` to ${scope.kind === "host" ? "host " : ""}${scope.name}` : "";
-  if (container?.kind === "binding") return `connections from binding ${container.name}${to}`;
-  if (container?.kind === "binding_group") return `connections from group ${container.name}${to}`;
-  return inner ? `connections${to}` : "connections from this server";
+  if (container?.kind === "binding") return ` from binding ${container.name}${to}`;
+  if (container?.kind === "binding_group") return ` from group ${container.name}${to}`;
+  return to;
 }
 
 const VERDICTS = {

@@ -32,6 +32,8 @@ export class Line<Request extends Waiter = Waiter> {
   #movesLeft = 0;
   /** Remote counters that queues were parked on. Whoever asks the cluster takes out those that nobody waits for any more. */
   readonly pressed: Set<Counter> = new Set();
+  /** Counters that somebody waits for and idle connections have slots of. Whoever asks those to end empties it. */
+  readonly idle: Set<Counter> = new Set();
 
   /** Whether a hand-over was cut short. */
   get isCut(): boolean {
@@ -47,9 +49,13 @@ export class Line<Request extends Waiter = Waiter> {
   join(request: Request): void {
     const { plan } = request;
     plan.queue.add(request);
+    request.waits = true;
     this.length++;
     for (const counter of plan.counters) counter.wanted++;
-    if (plan.queue.length > 1) return;
+    if (plan.queue.length > 1) {
+      if (plan.parkedOn !== undefined && plan.parkedOn.idle > 0) this.idle.add(plan.parkedOn);
+      return;
+    }
     this.plans.add(plan);
     this.#ofPair(plan.pair).add(plan);
     this.#park(plan, firstFull(plan) ?? plan.counters.find((counter) => this.#cut.has(counter)) ?? plan.pair);
@@ -228,6 +234,7 @@ export class Line<Request extends Waiter = Waiter> {
   #unqueue(request: Request): void {
     const { plan } = request;
     plan.queue.remove(request);
+    request.waits = false;
     this.length--;
     for (const counter of plan.counters) counter.wanted--;
     if (plan.queue.length > 0) return;
@@ -253,6 +260,7 @@ export class Line<Request extends Waiter = Waiter> {
     plan.roll?.remove(plan);
     plan.parkedOn = counter;
     if (counter.remote) this.pressed.add(counter);
+    if (counter.idle > 0) this.idle.add(counter);
     counter.waiting ??= new Waiting();
     plan.roll = counter.ceiling > 0 && plan.isLowVolume ? counter.waiting.lowVolume : counter.waiting.parked;
     plan.roll.add(plan);

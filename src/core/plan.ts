@@ -21,11 +21,15 @@ export class Counter {
   readonly remote: boolean;
   /** Remote: slots that other processes hold, as last told. */
   others = 0;
-  /** Remote: others wait for it, so that a slot that comes free is theirs. */
+  /** Remote: other processes wait for it, as last told. */
+  awaited = false;
+  /** Remote: a slot that comes free goes back, as others wait for it or asking for it again costs nothing. */
   contended = false;
   /** How far low-volume targets may go, where the reserve applies; 0 where it does not. */
   readonly ceiling: number;
   inUse = 0;
+  /** Leases that hold a slot and could be asked to give it up, as their connection is idle. */
+  idle = 0;
   /** Waiting requests that claim it, whether it holds them up or another counter does. */
   wanted = 0;
   /** Plans that point to it. It leaves the table with the last of them. */
@@ -46,6 +50,8 @@ export class Waiter implements Linked<Waiter> {
   plan: Plan;
   /** When it began to wait. */
   readonly since: number;
+  /** Whether it is in its plan's queue. */
+  waits = false;
   /** Once admitted: whether it went out of the reserve. */
   reserve = false;
   /** Once admitted: the counter it waited for last. */
@@ -68,6 +74,8 @@ export class Plan implements Linked<Plan> {
    * come last: the cluster is asked for a slot only where there is room here.
    */
   readonly counters: readonly Counter[];
+  /** The counter of the binding's connections to the domain. */
+  readonly pair: Counter;
   /** Whether some of them are remote. */
   readonly remote: boolean;
   readonly queue: Roll<Waiter> = new Roll();
@@ -82,21 +90,23 @@ export class Plan implements Linked<Plan> {
   /** Asked for since the cache last looked. */
   recent = true;
 
-  constructor(target: NormalTarget, counters: readonly Counter[]) {
+  constructor(target: NormalTarget, counters: readonly Counter[], pair: Counter = counters[0] as Counter) {
     this.target = target;
     this.counters = counters;
+    this.pair = pair;
     this.remote = counters.some((counter) => counter.remote);
-  }
-
-  /** The counter of the binding's connections to the domain. */
-  get pair(): Counter {
-    return this.counters[0] as Counter;
   }
 
   /** Whether the binding has no connection to the domain, so that the reserve is open to it. */
   get isLowVolume(): boolean {
     return this.pair.inUse === 0;
   }
+}
+
+/** A plan of the counters that `plan` has and `other` has not. */
+export function withoutThoseOf(plan: Plan, other: Plan): Plan {
+  const counters = plan.counters.filter((counter) => !other.counters.includes(counter));
+  return new Plan(plan.target, counters, plan.pair);
 }
 
 /** Whether a counter has no room for a plan. */

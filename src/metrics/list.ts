@@ -106,11 +106,21 @@ export const METRICS: readonly Metric[] = [
     ({ limit }) => limit,
   ),
   ofEachScope(
-    ["scope.in_use", "amount", "{connection}", "Connections this process has open under the limit, in all of its counters"],
+    [
+      "scope.in_use",
+      "amount",
+      "{connection}",
+      "Connections this process has open under the limit, in all of its counters",
+    ],
     ({ inUse }) => inUse,
   ),
   ofUsedScope(
-    ["scope.fullest_in_use", "gauge", "{connection}", "Connections open under the fullest counter of the limit, by all who share it"],
+    [
+      "scope.fullest_in_use",
+      "gauge",
+      "{connection}",
+      "Connections open under the fullest counter of the limit, by all who share it",
+    ],
     ({ fullest }) => fullest,
   ),
   ofUsedScope(

@@ -2,10 +2,11 @@
 // the same state, in which the invariants hold. SCRIPT_RUNS sets the number of runs (default 60).
 /* oxlint-disable vitest/expect-expect -- fc.assert asserts */
 
+import { deepStrictEqual } from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import fc from "fast-check";
 import { Redis } from "ioredis";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, test } from "vitest";
 import type { Ask, Push, Reply, Statement } from "../../src/cluster/engine.js";
 import { Ledger } from "../../src/cluster/ledger.js";
 import { REAP, SYNC } from "../../src/cluster/scripts.js";
@@ -380,11 +381,11 @@ class Pair {
     const call = statementCall({ ...statement, epoch: epochs[1] }, this.#space, around);
     const wanted = await this.#ledger.state({ ...statement, epoch: epochs[0] });
     const reply = parseReply(await this.#run(SYNC, call));
-    expect(normal(reply)).toEqual(normal(wanted));
+    deepStrictEqual(normal(reply), normal(wanted));
     // Its answer comes after the messages that were published before.
     await this.#ears.ping();
     const [heard, heardToo] = this.#heard.map((said) => said.splice(0).sort());
-    expect(heardToo).toEqual(heard);
+    deepStrictEqual(heardToo, heard);
     return [wanted, [epochOf(wanted), epochOf(reply)]];
   }
 
@@ -394,13 +395,13 @@ class Pair {
 
   compare(dump: Dump): void {
     const { totals, lines, cut } = this.#ledger.queues;
-    expect(dump.totals).toEqual(totals);
+    deepStrictEqual(dump.totals, totals);
     const named = [...lines].map(([key, line]) => [key, line.map(({ id, member }) => `${id} ${member}`)] as const);
-    expect(dump.lines).toEqual(new Map(named));
-    expect(dump.cut).toEqual([...cut]);
+    deepStrictEqual(dump.lines, new Map(named));
+    deepStrictEqual(dump.cut, [...cut]);
     for (const [name, { count, passed }] of dump.asks) {
       const [, id, member] = /^(\d+) (.*)$/.exec(name)!;
-      expect({ count, passed }).toEqual(pick(this.#ledger.queues.of(member!).get(Number(id))));
+      deepStrictEqual({ count, passed }, pick(this.#ledger.queues.of(member!).get(Number(id))));
     }
   }
 
@@ -422,9 +423,9 @@ class Pair {
     for (const [, inbox] of of("i:")) for (const line of inbox) if (!/^\d+ \d+$/.test(line)) sum(decoded(line), 1);
     const totals = new Map(of("t:").map(([key, [total]]) => [key, Number(total)]));
     // INVARIANT: totals are what members hold, and what they were granted and have not seen.
-    expect(totals).toEqual(sums);
+    deepStrictEqual(totals, sums);
     const holders = await this.#ledger.members();
-    expect(own).toEqual(new Map(holders.map(({ id, holds }) => [id, holds])));
+    deepStrictEqual(own, new Map(holders.map(({ id, holds }) => [id, holds])));
     return {
       fields: Object.keys(fields),
       totals,

@@ -33,6 +33,8 @@ describeServer("the scripts on a server", () => {
   beforeAll(async () => {
     server = await startRedis();
     client = new Redis(server.url);
+    // It is restarted; the client comes back by itself.
+    client.on("error", () => {});
   });
   afterAll(async () => {
     client.disconnect();

@@ -1,0 +1,119 @@
+// Idle leases: asked to end when somebody waits for their slots, and nobody else is.
+import { describe, expect, it } from "vitest";
+import { memoryCluster, parsePolicy } from "../../src/index.js";
+import { open, turn, watch } from "./open.js";
+
+const GMAIL = { domain: "gmail.com" };
+
+describe("an idle lease", () => {
+  it("is asked to end when somebody waits for its slot", async () => {
+    const { limiter } = open("max_outbound_connections = 2");
+    const [idle, busy] = [await limiter.acquire(GMAIL), await limiter.acquire(GMAIL)];
+    const asked: string[] = [];
+    idle.idle(() => {
+      asked.push("idle");
+      idle.release();
+    });
+    await turn();
+    expect(asked).toEqual([]);
+    const next = watch(limiter.acquire(GMAIL));
+    await turn();
+    expect(asked).toEqual(["idle"]);
+    expect(next.state).toBe("resolved");
+    busy.release();
+  });
+
+  it("is asked at once if somebody waits already, also behind others of his queue", async () => {
+    const { limiter } = open("max_outbound_connections = 2");
+    const leases = [await limiter.acquire(GMAIL), await limiter.acquire(GMAIL)];
+    const waiting = [watch(limiter.acquire(GMAIL)), watch(limiter.acquire(GMAIL)), watch(limiter.acquire(GMAIL))];
+    for (const lease of leases) lease.idle(lease.release);
+    await turn();
+    expect(waiting.map(({ state }) => state)).toEqual(["resolved", "resolved", "pending"]);
+    waiting[0]?.value?.idle(() => waiting[0]?.value?.release());
+    await turn();
+    expect(waiting[2]?.state).toBe("resolved");
+  });
+
+  it("is left alone while others are idle longer, or who waits needs none of its slots", async () => {
+    const { limiter } = open("max_outbound_connections = 2\nserver_max_outbound_connections = 10");
+    const leases = [await limiter.acquire(GMAIL), await limiter.acquire(GMAIL)];
+    const other = await limiter.acquire({ domain: "orange.fr" });
+    const asked: number[] = [];
+    for (const [at, lease] of [...leases, other].entries()) lease.idle(() => asked.push(at));
+    watch(limiter.acquire(GMAIL));
+    await turn();
+    expect(asked).toEqual([0]);
+    watch(limiter.acquire(GMAIL));
+    await turn();
+    expect(asked).toEqual([0, 1]);
+  });
+
+  it("is not asked once it is busy, and then another is", async () => {
+    const { limiter } = open("max_outbound_connections = 2");
+    const [first, second] = [await limiter.acquire(GMAIL), await limiter.acquire(GMAIL)];
+    const asked: string[] = [];
+    first.idle(() => asked.push("first"));
+    first.busy();
+    const next = watch(limiter.acquire(GMAIL));
+    await turn();
+    expect(asked).toEqual([]);
+    first.idle(() => {
+      asked.push("first");
+      // In use again before it could be closed.
+      first.busy();
+    });
+    second.idle(() => {
+      asked.push("second");
+      second.release();
+    });
+    await turn();
+    expect(asked).toEqual(["first", "second"]);
+    expect(next.state).toBe("resolved");
+  });
+
+  it("costs no slot if what it calls throws", async () => {
+    const { limiter } = open("max_outbound_connections = 1");
+    const lease = await limiter.acquire(GMAIL);
+    lease.idle(() => {
+      throw new Error("of the caller");
+    });
+    const next = watch(limiter.acquire(GMAIL));
+    await turn();
+    lease.release();
+    await turn();
+    expect(next.state).toBe("resolved");
+    expect(() => lease.idle(undefined as never)).toThrow(TypeError);
+  });
+
+  it("is asked under the limits of a new policy", async () => {
+    const { limiter } = open("max_outbound_connections = 5");
+    const lease = await limiter.acquire(GMAIL);
+    lease.idle(lease.release);
+    limiter.update(parsePolicy("max_outbound_connections = 1"));
+    const next = watch(limiter.acquire(GMAIL));
+    await turn();
+    expect(next.state).toBe("resolved");
+  });
+
+  it("is asked when another process waits for a limit of the cluster", async () => {
+    const cluster = memoryCluster();
+    const policy = "cluster_server_max_outbound_connections = 1";
+    const { createLimiter } = await import("../../src/index.js");
+    const [here, there] = [
+      createLimiter(parsePolicy(policy), { cluster }),
+      createLimiter(parsePolicy(policy), { cluster }),
+    ] as const;
+    const lease = await here.acquire(GMAIL);
+    let isAsked = false;
+    lease.idle(() => {
+      isAsked = true;
+      lease.release();
+    });
+    for (let turns = 0; turns < 5; turns++) await turn();
+    expect(isAsked).toBe(false);
+    const next = watch(there.acquire(GMAIL));
+    for (let turns = 0; turns < 5; turns++) await turn();
+    expect(next.state).toBe("resolved");
+  });
+});
