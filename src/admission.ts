@@ -192,13 +192,11 @@ export class Admission implements Lessor {
       lease.target = target;
       return Promise.resolve(true);
     }
-    // Those who wait for the same target were here before.
-    if (plan.queue.length > 0) return Promise.resolve(false);
     const gains = withoutThoseOf(plan, lease.plan);
     if (plan.remote) this.#member?.check();
-    const verdict = this.table.counters.take(gains);
-    if (verdict !== "wait") {
-      this.#moveTo(lease, target, plan, verdict === "reserve");
+    // Never out of the reserve: what that applies to applies to all targets, so the lease has it already.
+    if (this.table.counters.take(gains) !== "wait") {
+      this.#moveTo(lease, target, plan);
       return Promise.resolve(true);
     }
     if (!lacksOnlyRemote(gains)) return Promise.resolve(false);
@@ -223,23 +221,24 @@ export class Admission implements Lessor {
     gained.end();
     this.held.remove(gained);
     if (gained.plan.remote) this.#member?.leased(-1);
-    if (isWhole) this.#tellGranted(this.#grant(this.table.counters.drop(lease.plan, lease.reserve)));
-    this.#moveTo(lease, target, isWhole ? gained.plan : this.table.plans.of(target), gained.reserve, isWhole);
+    if (isWhole) {
+      // What both hold of it is held once.
+      const { counters } = this.table;
+      const twice = withoutThoseOf(lease.plan, withoutThoseOf(lease.plan, gained.plan));
+      this.#tellGranted(this.#grant(counters.drop(twice, gained.reserve)));
+    }
+    this.#moveTo(lease, target, isWhole ? gained.plan : this.table.plans.of(target));
     return true;
   }
 
   /** The lease holds what it needs for the target: the rest is given back. */
-  #moveTo(lease: HeldLease, target: Target, plan: Plan, reserve: boolean, isWhole = false): void {
-    const { counters } = this.table;
+  #moveTo(lease: HeldLease, target: Target, plan: Plan): void {
     if (lease.wanted !== undefined) this.#idlers.end(lease);
     const before = lease.plan;
     if (before.remote !== plan.remote) this.#member?.leased(plan.remote ? 1 : -1);
-    if (isWhole) lease.reserve = reserve;
-    else if (reserve && lease.reserve) counters.reserveInUse--;
-    else if (reserve) lease.reserve = true;
     lease.plan = plan;
     lease.target = target;
-    if (!isWhole) this.#tellGranted(this.#grant(counters.drop(withoutThoseOf(before, plan), false)));
+    this.#tellGranted(this.#grant(this.table.counters.drop(withoutThoseOf(before, plan), false)));
   }
 
   idle(lease: HeldLease): void {

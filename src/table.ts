@@ -45,16 +45,15 @@ export class Table {
 
   /** Requests that waited in a table before this one go or wait in this, in the order in which they came. */
   rejoin(waiting: Request[]): readonly Request[] {
-    const admitted = new Set<Request>();
+    const admitted: Request[] = [];
     for (const request of waiting.sort((a, b) => a.order - b.order)) {
-      if (request.rivals?.some((rival) => admitted.has(rival))) continue;
       request.plan = this.#replan(request.plan, request.target);
       const verdict = this.counters.take(request.plan);
       request.reserve = verdict === "reserve";
       if (verdict === "wait") this.counters.line.join(request);
-      else admitted.add(request);
+      else admitted.push(request);
     }
-    return [...admitted];
+    return admitted;
   }
 
   #replan({ target }: Plan, { bindingGroup }: Target): Plan {

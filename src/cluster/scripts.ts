@@ -4,10 +4,11 @@ import { readFileSync } from "node:fs";
 
 const read = (name: string): string => readFileSync(new URL(`${name}.lua`, import.meta.url), "utf8");
 const common = read("common");
+const queues = read("queues");
 
 /** Applies a statement. */
-export const SYNC: string = common + read("sync");
+export const SYNC: string = common + queues + read("sync");
 /** Gives back what a silent member held. */
-export const REAP: string = common + read("reap");
+export const REAP: string = common + queues + read("reap");
 /** Lists the members. Writes nothing. */
 export const MEMBERS: string = common + read("members");

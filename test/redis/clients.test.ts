@@ -4,7 +4,7 @@ import { execFile } from "node:child_process";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { Redis } from "ioredis";
-import { createClient, createClientPool } from "redis";
+import { createClient, createClientPool, RESP_TYPES } from "redis";
 import { createClient as createClient4 } from "redis4";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { Client } from "../../src/cluster/clients.js";
@@ -268,6 +268,20 @@ describeServer("clients", () => {
     redis.disconnect();
   });
 
+  it.each([2, 3] as const)("may answer with buffers, by version %i of the protocol", async (RESP) => {
+    const redis = createClient({ url: server.url, RESP });
+    redis.on("error", () => {});
+    await redis.connect();
+    const client = new Client(redis.withTypeMapping({ [RESP_TYPES.BLOB_STRING]: Buffer }), DEADLINE);
+    expect(await client.call(ECHO, ["{buffers}"], () => ["ü"])).toEqual(["{buffers}", "ü", "1"]);
+    const { heard, listening, begun } = listen(client, ["buffers"]);
+    await vi.waitFor(() => expect(begun()).toBe(1));
+    await server.command("PUBLISH", "buffers", "ü");
+    await vi.waitFor(() => expect(heard).toEqual(["buffers: ü"]));
+    listening?.[Symbol.dispose]();
+    redis.destroy();
+  });
+
   it("may be closed by their user, and connected later", async () => {
     const redis = createClient({ url: server.url });
     const client = new Client(redis, DEADLINE);
@@ -278,7 +292,7 @@ describeServer("clients", () => {
     await expect(client.call(ECHO, ["{later}"], () => [""])).rejects.toThrow(/closed/i);
   });
 
-  it.each([
+  it.concurrent.each([
     ["ioredis", (url: string) => new Redis(url, { retryStrategy: () => null })],
     ["redis 6", (url: string) => createClient({ url, socket: { reconnectStrategy: false } })],
     ["redis 4", (url: string) => createClient4({ url, socket: { reconnectStrategy: false } })],

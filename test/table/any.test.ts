@@ -52,6 +52,26 @@ describe("acquireAny", () => {
     expect(limiter.snapshot().counters).toEqual([]);
   });
 
+  it("gives back what a second target was given by the same release", async () => {
+    const { limiter } = open(`
+      server_reserve_outbound_connections = 0
+      domain "one.example" { scope_max_outbound_connections = 1 }
+      host "mx.example" { scope_max_outbound_connections = 1 }
+    `);
+    const both = await limiter.acquire({ domain: "one.example", host: "mx.example" });
+    const any = watch(limiter.acquireAny([{ domain: "one.example" }, { domain: "two.example", host: "mx.example" }]));
+    const next = [
+      watch(limiter.acquire({ domain: "one.example", host: "other.example" })),
+      watch(limiter.acquire({ domain: "three.example", host: "mx.example" })),
+    ];
+    both.release();
+    await turn();
+    expect(any.state).toBe("resolved");
+    // It took one of the two, and the other went to who waits for that.
+    expect(next.map(({ state }) => state)).toEqual(["pending", "resolved"]);
+    expect(limiter.snapshot()).toMatchObject({ leases: 2, waiting: 1 });
+  });
+
   it("leaves all queues when it is aborted, times out, or the limiter closes", async () => {
     const { clock, limiter } = open(HOSTS);
     const held = [await limiter.acquireAny(MX), await limiter.acquireAny(MX)];
