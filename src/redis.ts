@@ -56,8 +56,8 @@ export interface RedisClusterOptions {
  * @throws {TypeError} not a client, one that cannot run scripts, or an option that does not exist or has another type
  * @throws {RangeError} a prefix that is empty or holds a brace, or a `ttl` that is not a whole number from 500 on
  * @example
- * const cluster = redisCluster(new Redis("redis://limits.example.net"), { prefix: "mta" });
- * const limiter = createLimiter(policy, { cluster });
+ * const cluster = redisCluster(redis, { prefix: "mta" }); // redis: a client, as `new Redis(url)` of ioredis makes it
+ * const shared = createLimiter(parsePolicy("cluster_server_max_outbound_connections = 500"), { cluster });
  */
 export function redisCluster(client: RedisClient, options: RedisClusterOptions = {}): Cluster {
   const {

@@ -17,7 +17,7 @@ const MOST_CODE: readonly { readonly of: string; readonly files: RegExp; readonl
   { of: "the command", files: /^src\/(cli|simulate)/, lines: 1600 },
   { of: "the metrics", files: /^src\/metrics/, lines: 500 },
   { of: "the cluster", files: /^src\/(cluster\/|redis)/, lines: 1800 },
-  { of: "the library", files: /^src\//, lines: 4500 },
+  { of: "the library", files: /^src\//, lines: 5000 },
 ];
 
 /** From low to high: a file imports from its own layer and the layers before it. */
@@ -448,9 +448,9 @@ describe("problemsOf", () => {
     const most = (line: string) => line.repeat(MOST_LINES_OF_A_FILE - 1);
     const files = (text: string) =>
       Object.fromEntries(
-        ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"].map((name) => [`src/core/${name}.ts`, text]),
+        ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m"].map((name) => [`src/core/${name}.ts`, text]),
       );
-    expect(problemsWith(files(most("x(); // y\n")))).toEqual(["the library: 4788 lines of code, more than 4500"]);
+    expect(problemsWith(files(most("x(); // y\n")))).toEqual(["the library: 5187 lines of code, more than 5000"]);
     expect(problemsWith(files(most("// x();\n")))).toEqual([]);
     expect(problemsWith(files(`/*${most("x();\n")}*/`))).toEqual([]);
     expect(problemsWith(files(most(" \n")))).toEqual([]);

@@ -30,20 +30,27 @@ function examples(): Example[] {
   });
 }
 
-/** What an example takes for granted: a limiter, a target, a socket, and its own ways to deliver and to defer. */
+/** What an example takes for granted: a limiter, a target, a socket, a lease, clients, and its own ways to deliver and to defer. */
 const PRELUDE = `
 import net from "node:net";
 import { metrics } from "@opentelemetry/api";
+import { Redis } from "ioredis";
 import promClient from "prom-client";
-import { createLimiter, definePolicy, isLimiterError, loadPolicy, parsePolicy, type Target, watchPolicy } from "./src/index.js";
+import { createLimiter, definePolicy, isLimiterError, loadPolicy, memoryCluster, parsePolicy, type Target, watchPolicy } from "./src/index.js";
 import { otelMetrics, prometheusMetrics } from "./src/metrics.js";
+import { redisCluster } from "./src/redis.js";
+// Nobody listens there: what an example shows of a cluster needs no engine.
+const redis = new Redis(1, "127.0.0.1", { lazyConnect: true, retryStrategy: () => null });
+redis.on("error", () => {});
+const connection = { quit: () => {} };
 const limiter = createLimiter(definePolicy({}));
 const target = { domain: "example.com" };
 const socket = new net.Socket();
+const lease = await limiter.acquire(target);
 const message = "a message";
 const deliver = async (to: string): Promise<void> => console.log(to);
 const defer = (what: string): void => console.log(what);
-void [limiter, target, socket, message, deliver, defer, definePolicy, isLimiterError, loadPolicy, parsePolicy, createLimiter];
+void [limiter, lease, connection, target, socket, message, deliver, defer, definePolicy, isLimiterError, loadPolicy, parsePolicy, createLimiter];
 let unused: Target | undefined; void unused;
 `;
 
@@ -60,12 +67,14 @@ describe("examples in the doc comments", () => {
   it("are there for what a user calls", () => {
     const files = new Set(examples().map(({ file }) => file));
     const expected = [
+      "cluster/memory.ts",
       "errors.ts",
       "limiter.ts",
       "metrics.ts",
       "policy/define.ts",
       "policy/load.ts",
       "policy/parse.ts",
+      "redis.ts",
       "types.ts",
       "watch.ts",
     ];
