@@ -5,7 +5,7 @@ import type { Counter, Waiter } from "../core/plan.js";
 import { Asks } from "./asks.js";
 import type { Ask, Reply, Statement } from "./engine.js";
 
-/** Most counters in one statement; the rest goes into the next. */
+/** Most changes in one statement; the rest goes into the next. What says everything cannot be in parts: the rest would be given back. */
 const MOST_HOLDS = 2_000;
 
 type OkReply = Extract<Reply, { status: "ok" }>;
@@ -70,7 +70,7 @@ export class Books<Request extends Waiter> {
       this.#stated.clear();
     }
     for (const one of returned) {
-      if (holds.size === MOST_HOLDS) break;
+      if (!full && holds.size === MOST_HOLDS) break;
       returned.delete(one);
       // It may have been forgotten, and be there anew.
       const counter = counters.get(one.key) ?? one;

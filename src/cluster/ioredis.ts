@@ -8,8 +8,8 @@ interface IoRedis {
   readonly isCluster?: boolean;
   /** "normal", "subscriber" or "monitor"; a cluster has none. */
   readonly mode?: string;
-  evalsha(hash: string, keyCount: number, ...keysAndArgs: readonly string[]): Promise<unknown>;
-  eval(script: string, keyCount: number, ...keysAndArgs: readonly string[]): Promise<unknown>;
+  evalsha(hash: string, keyCount: number, keys: readonly string[], args: readonly string[]): Promise<unknown>;
+  eval(script: string, keyCount: number, keys: readonly string[], args: readonly string[]): Promise<unknown>;
   duplicate(): IoRedis;
   connect(): Promise<unknown>;
   disconnect(): void;
@@ -25,8 +25,9 @@ export function ioredisDriver(client: object): Driver | undefined {
   }
   return {
     isSingle: client.isCluster !== true,
-    evalsha: async ({ hash }, keys, args) => client.evalsha(hash, keys.length, ...keys, ...args),
-    eval: async ({ text }, keys, args) => client.eval(text, keys.length, ...keys, ...args),
+    // As lists, which the client flattens: a statement may be too long for the arguments of a function.
+    evalsha: async ({ hash }, keys, args) => client.evalsha(hash, keys.length, keys, args),
+    eval: async ({ text }, keys, args) => client.eval(text, keys.length, keys, args),
     subscribe: (channels, events) => {
       const subscriber = client.duplicate();
       // It gets over them, or ends; without a listener each would be told on the console.

@@ -282,6 +282,8 @@ export class Member<Request extends Waiter, Lease extends RemoteLease> {
   #fence(): void {
     const late = performance.now() - this.#validUntil;
     this.#validUntil = Number.POSITIVE_INFINITY;
+    // The loop is not blocked: what has to end is ended here.
+    this.#watchdog?.allow(Number.POSITIVE_INFINITY);
     if (this.#whenDown === "admit") return;
     // Later than a timer is: this process stood still, the engine may not, and others may have everything.
     const keepsShare = this.#whenDown === "share" && late < this.#engine.ttl * HEARTBEAT;
