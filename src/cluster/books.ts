@@ -50,10 +50,11 @@ export class Books<Request extends Waiter> {
   moved(from: Counters<Request>, to: Counters<Request>): void {
     for (const counter of to.remotes()) {
       const before = from.get(counter.key);
-      const held = before?.limit === counter.limit ? before.open : 0;
-      counter.open = Math.max(counter.inUse, held);
+      const isSame = before?.limit === counter.limit;
+      counter.open = Math.max(counter.inUse, isSame ? before.open : 0);
       counter.others = before?.others ?? 0;
-      counter.contended = before?.contended ?? this.#isExact;
+      // Until the engine says how the new limit stands, what comes free goes back: more may be held than it allows.
+      counter.contended = isSame ? before.contended : true;
     }
     this.#spare.clear();
     this.forget();
@@ -116,7 +117,9 @@ export class Books<Request extends Waiter> {
       // More than the limit are held, after it was lowered or the engine was away: nobody uses them twice.
       counter.contended = contended || this.#isExact || total > counter.limit;
       counter.open = Math.max(0, counter.open + held - before);
-      if (held > before) freed.push(counter);
+      // Granted under a limit that was lowered since: it goes back unused.
+      if (total > counter.limit) counters.hold(counter, Math.min(counter.open, counter.inUse));
+      else if (held > before) freed.push(counter);
     }
     return freed;
   }
