@@ -5,7 +5,7 @@ import { type Counter, firstFull, hold, isFullFor, isPastLimit, type Plan, type 
 /**
  * How it works. The requests of one target are a queue. A queue stands on the roll of *one* counter that is full for it.
  * When slots of a counter come free, the first queue of its roll is tried: it has room everywhere and its first request
- * is admitted, then it goes to the end of the roll, so that queues take turns; or another counter is full, and the queue
+ * is admitted, then it goes to the end of a roll, so that queues take turns; or another counter is full, and the queue
  * moves to the roll of that one.
  *
  * Moving can go on for ever for a queue that needs two busy counters which never have room together. So it is counted,
@@ -89,7 +89,9 @@ export class Line<Request extends Waiter = Waiter> {
   handOver(plan: Plan): readonly Request[] {
     return this.#handing((admitted) => {
       if (plan.isLowVolume) this.#becameLowVolume(plan.pair);
-      for (const counter of plan.counters) this.#serve(counter, admitted);
+      // The last first, as a queue stands on the first that is full for it: else those on an earlier one would take the
+      // slots of a later one as well, for ever past whoever waits there.
+      for (let at = plan.counters.length - 1; at >= 0; at--) this.#serve(plan.counters[at] as Counter, admitted);
     });
   }
 
@@ -146,7 +148,8 @@ export class Line<Request extends Waiter = Waiter> {
   #nextOn(counter: Counter): Plan | undefined {
     const { waiting } = counter;
     if (waiting === undefined) return undefined;
-    if (counter.inUse < counter.open) return waiting.lowVolume.first ?? waiting.parked.first;
+    // The others have the reserve as well, and it is their turn next.
+    if (counter.inUse < counter.open) return waiting.parked.first ?? waiting.lowVolume.first;
     while (counter.inUse < counter.ceiling) {
       const plan = waiting.lowVolume.first;
       if (plan === undefined || plan.isLowVolume) return plan;
@@ -156,7 +159,7 @@ export class Line<Request extends Waiter = Waiter> {
     return undefined;
   }
 
-  /** Admits the first request of a plan; the rest of its queue goes to the end of the roll of `counter`. */
+  /** Admits the first request of a plan. The rest of its queue waits for what is full now, or on for `counter`. */
   #admit(plan: Plan, counter: Counter, admitted: Request[]): void {
     // INVARIANT: a plan on a roll has requests waiting, and all of them came through `join`.
     const request = plan.queue.first as Request;
@@ -165,7 +168,13 @@ export class Line<Request extends Waiter = Waiter> {
     hold(plan);
     this.#unqueue(request);
     admitted.push(request);
-    if (plan.queue.length > 0) this.#park(plan, counter);
+    if (plan.queue.length > 0) {
+      // Behind the other hosts of its domain, too.
+      const ofPair = this.#ofPair(plan.pair);
+      ofPair.delete(plan);
+      ofPair.add(plan);
+      this.#park(plan, firstFull(plan) ?? counter);
+    }
     this.#forget(plan, admitted);
   }
 

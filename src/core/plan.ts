@@ -70,8 +70,8 @@ export class Plan implements Linked<Plan> {
   readonly target: NormalTarget;
   /**
    * INVARIANT: the first counts the connections of the binding to the domain, whether they are limited or not. Those
-   * with a ceiling come after the others: every release frees them, so whoever else it frees finds room there. Remote ones
-   * come last: the cluster is asked for a slot only where there is room here.
+   * with a ceiling come after the others: a queue waits for them where nothing of its own is full. Remote ones come last:
+   * the cluster is asked for a slot only where there is room here.
    */
   readonly counters: readonly Counter[];
   /** The counter of the binding's connections to the domain. */
