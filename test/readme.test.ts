@@ -3,6 +3,7 @@
 //
 // In a comment right above a block:
 //   needs: limiter, host, port    the program may take these for granted: a limiter, and a real SMTP receiver on loopback
+//   needs: …; a Redis             besides, there is one at REDIS_URL, on which others are at work already
 //   look-up order                 the picture
 
 import { spawnSync } from "node:child_process";
@@ -11,13 +12,16 @@ import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { Redis } from "ioredis";
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { check } from "../src/cli/check.js";
 import { diff } from "../src/cli/diff.js";
 import { explain } from "../src/cli/explain.js";
 import { simulate } from "../src/cli/simulate.js";
 import * as library from "../src/index.js";
+import { redisCluster } from "../src/redis.js";
 import { parseTraffic } from "../src/simulate/traffic.js";
+import { describeRedis, openRedis } from "./redis/server.js";
 
 const { createLimiter, loadPolicy, parsePolicy } = library;
 const ROOT = join(import.meta.dirname, "..");
@@ -39,6 +43,7 @@ interface Block {
   output: string;
 }
 
+const needsRedis = ({ note }: Block): boolean => /^needs: .*; a Redis$/.test(note);
 const isProgram = ({ language }: Block): boolean => language === "js" || language === "ts";
 const isPicture = ({ language, note }: Block): boolean => language === "text" && note === "look-up order";
 
@@ -113,7 +118,7 @@ beforeAll(() => {
   const modules = join(scratch, "node_modules");
   mkdirSync(join(modules, manifest.name), { recursive: true });
   mkdirSync(join(modules, "@types"));
-  for (const name of ["nodemailer", "prom-client", "smtp-server", "@types/node"]) {
+  for (const name of ["ioredis", "nodemailer", "prom-client", "smtp-server", "@types/node"]) {
     symlinkSync(join(ROOT, "node_modules", name), join(modules, name), "junction");
   }
   // The sources stand for the package: how it is built and packed has a test of its own.
@@ -123,7 +128,7 @@ beforeAll(() => {
     JSON.stringify({
       name: manifest.name,
       type: "module",
-      exports: { ".": "./src/index.ts", "./metrics": "./src/metrics.ts" },
+      exports: { ".": "./src/index.ts", "./metrics": "./src/metrics.ts", "./redis": "./src/redis.ts" },
     }),
   );
   writeFileSync(join(scratch, "package.json"), JSON.stringify({ type: "module" }));
@@ -140,17 +145,20 @@ const fileOf = ({ language, line }: Block): string => `line-${line}.${language}`
 
 /** On the same lines, so that errors name the right ones. */
 function completed({ text, note }: Block): string {
-  const [, needs] = /^needs: (.*)$/.exec(note) ?? [];
+  const [, needs] = /^needs: ([^;]*)/.exec(note) ?? [];
   return needs === undefined ? text : `import { finish, ${needs} } from "./needs.js"; ${text}\nawait finish();\n`;
 }
 
-function run(args: readonly string[]): {
+function run(
+  args: readonly string[],
+  more: NodeJS.ProcessEnv = {},
+): {
   readonly status: number | null;
   readonly stdout: string;
   readonly stderr: string;
 } {
   // The receiver's certificate is nobody's.
-  const env = { ...process.env, NODE_TLS_REJECT_UNAUTHORIZED: "0", NODE_NO_WARNINGS: "1" };
+  const env = { ...process.env, NODE_TLS_REJECT_UNAUTHORIZED: "0", NODE_NO_WARNINGS: "1", ...more };
   const { status, stdout, stderr } = spawnSync(process.execPath, args, {
     cwd: scratch,
     encoding: "utf8",
@@ -163,15 +171,20 @@ function run(args: readonly string[]): {
 /** The only thing that may differ from run to run. */
 const withoutTimes = (text: string): string => text.replace(/\d+(?:\.\d+)? (?=m?s\b)/g, "… ");
 
+function runs(block: Block, more?: NodeJS.ProcessEnv): void {
+  const { status, stdout, stderr } = run(["--import", tsx, fileOf(block)], more);
+  expect(stderr).toBe("");
+  expect(withoutTimes(stdout)).toBe(withoutTimes(block.output));
+  expect(status).toBe(0);
+}
+
 // ── The tests ────────────────────────────────────────────────────────────────────────────────────
 
 describe("README", { timeout: 90_000 }, () => {
-  it.each(programs)("the program at line $line runs and prints what stands behind it", (block) => {
-    const { status, stdout, stderr } = run(["--import", tsx, fileOf(block)]);
-    expect(stderr).toBe("");
-    expect(withoutTimes(stdout)).toBe(withoutTimes(block.output));
-    expect(status).toBe(0);
-  });
+  it.each(programs.filter((block) => !needsRedis(block)))(
+    "the program at line $line runs and prints what stands behind it",
+    (block) => runs(block),
+  );
 
   it("has TypeScript that compiles", () => {
     const { stdout } = run([join(ROOT, "node_modules", "typescript", "bin", "tsc"), "-p", "."]);
@@ -285,4 +298,20 @@ describe("README", { timeout: 90_000 }, () => {
     const listed = readTable("class").map(([name]) => name);
     expect(new Set(listed)).toEqual(new Set(classes));
   });
+});
+
+describeRedis("README, with a Redis", { timeout: 90_000 }, () => {
+  it.each(programs.filter(needsRedis))(
+    "the program at line $line runs and prints what stands behind it",
+    async (block) => {
+      await using server = await openRedis();
+      const client = new Redis(server.url);
+      onTestFinished(() => client.disconnect());
+      // The first on an empty Redis would wait for one ttl.
+      const cluster = redisCluster(client, { prefix: "mta", isNew: true, watchdog: false });
+      await using others = createLimiter(parsePolicy("cluster_max_outbound_connections = 1"), { cluster });
+      await others.run({ domain: "other.example" }, () => {});
+      runs(block, { REDIS_URL: server.url });
+    },
+  );
 });

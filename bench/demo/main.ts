@@ -1,9 +1,11 @@
 // main.ts: `npm run demo`. The same mail twice, without the limiter and with it, to servers that count for themselves.
+// With `--cluster`: see cluster.ts.
 import { setMaxListeners } from "node:events";
 import { relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { createLimiter, type LocalLimiter, loadPolicy } from "../../src/index.js";
+import { clusterDemo } from "./cluster.js";
 import { startReceivers, type Tally } from "./receivers.js";
 import { bold, print, printTable, printVerdict, type Row, red, withProgress } from "./report.js";
 import { type Gate, limited, type Progress, send, unlimited } from "./sender.js";
@@ -12,15 +14,22 @@ import { type Batch, countMessages, makeTraffic, sources } from "./traffic.js";
 const stop = new AbortController();
 setMaxListeners(0, stop.signal); // every open socket listens
 
-async function demo(): Promise<boolean> {
+async function main(): Promise<boolean> {
   const { values: options } = parseArgs({
     options: {
-      policy: { type: "string", default: relative("", fileURLToPath(new URL("policy.conf", import.meta.url))) },
+      policy: { type: "string" },
       scale: { type: "string", default: "1" }, // 0.5: half the mail
+      cluster: { type: "boolean", default: false },
     },
   });
-  const limiter = createLimiter(await loadPolicy(options.policy));
-  const batches = makeTraffic(Number(options.scale));
+  const ours = new URL(options.cluster ? "cluster.conf" : "policy.conf", import.meta.url);
+  const policy = options.policy ?? relative("", fileURLToPath(ours));
+  return options.cluster ? clusterDemo(policy, stop.signal) : demo(policy, Number(options.scale));
+}
+
+async function demo(policy: string, scale: number): Promise<boolean> {
+  const limiter = createLimiter(await loadPolicy(policy));
+  const batches = makeTraffic(scale);
   const total = countMessages(batches);
   const domains = new Set(batches.map(({ domain }) => domain));
   print(`${total} messages to ${domains.size} domains from ${sources.size} bindings, one source address each.`);
@@ -29,7 +38,7 @@ async function demo(): Promise<boolean> {
   print(bold(`\nWithout the limiter: ${workers} workers for each binding and domain`));
   const without = await run(batches, unlimited(workers));
 
-  print(bold(`\nWith the limiter: ${options.policy}`));
+  print(bold(`\nWith the limiter: ${policy}`));
   const gate = limited(limiter, stop.signal);
   let reserveUsed = 0;
   const watched: Gate = async (target) => {
@@ -84,9 +93,9 @@ function makeRows(limiter: LocalLimiter, without: Outcome, withLimiter: Outcome,
   });
 }
 
-process.once("SIGINT", () => stop.abort(new Error("Interrupted")));
+for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => stop.abort(new Error("Interrupted")));
 try {
-  process.exitCode = (await demo()) ? 0 : 1;
+  process.exitCode = (await main()) ? 0 : 1;
 } catch (error) {
   process.exitCode = 1;
   // What ends because of `stop` says no more than that; why it was stopped is the message.

@@ -5,14 +5,14 @@ import { SMTPServer } from "smtp-server";
 import { shopDomains, smallDomains, sources } from "./traffic.js";
 
 /** What a site says it takes. Written down here as the site would, and by hand: nothing in this file reads the policy. */
-interface Rule {
+export interface Rule {
   readonly label: string;
   readonly from: readonly string[];
   readonly limit: number;
   /** Counted over all of `from` together; otherwise for each source address. */
   readonly together?: true;
 }
-interface Site {
+export interface Site {
   readonly host: string;
   readonly domains: readonly string[];
   readonly rules: readonly Rule[];
@@ -24,7 +24,7 @@ const smallSite: readonly Rule[] = [
   { label: "each small domain, each bulk binding", from: bulk, limit: 5 },
   { label: "each small domain, each other binding", from: others, limit: 2 },
 ];
-const sites: readonly Site[] = [
+const plainSites: readonly Site[] = [
   {
     host: "smtp-in.orange.fr",
     domains: ["wanadoo.fr", "orange.fr"],
@@ -70,11 +70,13 @@ export interface Tally extends Rule {
 export interface Receivers {
   /** One a rule; the last is over all sites. */
   readonly tallies: readonly Tally[];
+  /** Connections open now, over all sites. */
+  readonly open: number;
   /** Where mail for a domain goes: what a real sender asks the DNS. */
   mx(domain: string): MailHost;
   close(): Promise<void>;
 }
-interface MailHost {
+export interface MailHost {
   readonly host: string;
   readonly address: string;
   readonly port: number;
@@ -82,10 +84,14 @@ interface MailHost {
 
 const bindingOf = new Map([...sources].map(([binding, address]) => [address, binding]));
 
-/** Each site listens on an address of its own: the listener tells who is called, the source address who calls. */
-export async function startReceivers(): Promise<Receivers> {
+/**
+ * Each site listens on an address of its own: the listener tells who is called, the source address who calls.
+ *
+ * @param inAll counted over all sites
+ */
+export async function startReceivers(sites: readonly Site[] = plainSites, inAll: Rule = lineOut): Promise<Receivers> {
   const tallies = new Map(sites.flatMap((site) => site.rules.map((rule) => [rule, newTally(rule, site)])));
-  const total = newTally(lineOut, sites[0]!);
+  const total = newTally(inAll, sites[0]!);
   const openInAll = new Map<string, number>();
   const mailHosts = new Map<string, MailHost>();
   const servers: SMTPServer[] = [];
@@ -127,6 +133,9 @@ export async function startReceivers(): Promise<Receivers> {
   }
   return {
     tallies: [...tallies.values(), total],
+    get open() {
+      return openInAll.get("all") ?? 0;
+    },
     mx: (domain) => mailHosts.get(domain)!,
     close: async () => {
       await Promise.all(servers.map((server) => new Promise<void>((closed) => server.close(closed))));

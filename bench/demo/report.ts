@@ -44,10 +44,14 @@ export function printTable(rows: readonly Row[]): void {
     const counts = (["peak", "refused", "connections"] as const).flatMap((what) => [without[what], limited[what]]);
     const cells = counts.map((count, i) => String(count).padStart(i % 2 === 0 ? 9 : 8)).join("");
     print(`${tableLine(limited.label, limited.limit, cells)}  ${isOver(limited) ? red("OVER") : green("ok")}`);
-    const { option, limit, setAt } = policy ?? {};
-    const place = setAt ? `${basename(setAt.source)}:${setAt.line} in ${setAt.scope}` : "built in";
-    print(dim(policy ? `  ${option} = ${limit}${note}, ${place}` : "  no limit in the policy"));
+    printLimit(policy, note);
   }
+}
+
+function printLimit(policy: ExplainedLimit | undefined, note: string): void {
+  const { option, limit, setAt } = policy ?? {};
+  const place = setAt ? `${basename(setAt.source)}:${setAt.line} in ${setAt.scope}` : "built in";
+  print(dim(policy ? `  ${option} = ${limit}${note}, ${place}` : "  no limit in the policy"));
 }
 
 function tableLine(label: string, limit: string | number, cells: string): string {
@@ -66,4 +70,39 @@ export function printVerdict(rows: readonly Row[], total: number, delivered: num
   const good = `all ${total} messages arrived and no server ever counted more than its limit`;
   print(faults.length === 0 ? green(`\nWith the limiter ${good}.`) : red(`\nWith the limiter: ${faults.join("; ")}.`));
   return faults.length === 0;
+}
+
+/** One limit of the cluster, and what the servers counted; in the tally, most at once is since the kill. */
+export interface ClusterRow {
+  readonly policy: ExplainedLimit | undefined;
+  readonly tally: Tally;
+  /** Most at once before the kill. */
+  readonly before: number;
+}
+
+export function printClusterTable(rows: readonly ClusterRow[]): void {
+  const widths = [9, 8, 13, 13];
+  const cells = (texts: readonly (string | number)[]) =>
+    texts.map((text, i) => String(text).padStart(widths[i] ?? 0)).join("");
+  print(tableLine("", "", "most at once".padStart(17)));
+  const titles = cells(["before", "after", "421 answers", "connections"]);
+  print(bold(tableLine("limit, as the servers count", "limit", titles)));
+  for (const { policy, tally, before } of rows) {
+    const counts = cells([before, tally.peak, tally.refused, tally.connections]);
+    const over = isOver(tally) || before > tally.limit;
+    print(`${tableLine(tally.label, tally.limit, counts)}  ${over ? red("OVER") : green("ok")}`);
+    printLimit(policy, "");
+  }
+}
+
+/** Says whether the limiter kept its word; `faults` beside limits that were exceeded. */
+export function printClusterVerdict(rows: readonly ClusterRow[], faults: readonly string[]): boolean {
+  const over = rows.flatMap(({ tally: { label, limit, peak }, before }) => {
+    const most = Math.max(before, peak);
+    return most > limit ? `${label}: ${most} at once where ${limit} are allowed` : [];
+  });
+  const all = [...over, ...faults];
+  const good = "No server ever counted more than its limit, and the slots of the killed sender came back in time.";
+  print(all.length === 0 ? green(`\n${good}`) : red(`\n${all.join("; ")}.`));
+  return all.length === 0;
 }

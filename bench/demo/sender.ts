@@ -65,7 +65,8 @@ export async function send(
   );
 
   /** One connection, from the gate to its close. Says how many messages were taken, which is fewer after a 421. */
-  async function connectAndSend({ binding, domain }: Batch, messages: number): Promise<number> {
+  async function connectAndSend(batch: Batch, messages: number): Promise<number> {
+    const { binding, domain } = batch;
     const { host, address, port } = receivers.mx(domain);
     progress.waiting++;
     const release = await gate({ binding, domain, host }).finally(() => progress.waiting--);
@@ -74,24 +75,33 @@ export async function send(
     // Tied to the socket and not to the work below, which is done earlier: nodemailer says "end" as soon as it has
     // asked for the close, and until the receiver has answered that, the receiver counts this connection.
     socket.once("close", release);
-    progress.open++;
-    const closed = new Promise((resolve) => socket.once("close", resolve)).finally(() => progress.open--);
-    let taken = 0;
-    try {
-      const smtp = await startSession(socket, `${binding}.sender.example`);
-      for (; taken < messages; taken++, progress.delivered++) await sendMessage(smtp, domain);
-      smtp.quit();
-    } catch (error) {
-      const tooMany = error instanceof Error && "responseCode" in error && error.responseCode === 421;
-      if (!tooMany) {
-        socket.destroy(); // nobody else would end it
-        throw error;
-      }
-    } finally {
-      await closed;
-    }
-    return taken;
+    return sendOver(socket, { ...batch, messages }, progress);
   }
+}
+
+/** Sends over a socket that was just made, until that is closed. Says how many messages were taken. */
+export async function sendOver(
+  socket: Socket,
+  { binding, domain, messages }: Omit<Batch, "arrivesAt">,
+  progress: Pick<Progress, "delivered" | "open">,
+): Promise<number> {
+  progress.open++;
+  const closed = new Promise((resolve) => socket.once("close", resolve)).finally(() => progress.open--);
+  let taken = 0;
+  try {
+    const smtp = await startSession(socket, `${binding}.sender.example`);
+    for (; taken < messages; taken++, progress.delivered++) await sendMessage(smtp, domain);
+    smtp.quit();
+  } catch (error) {
+    const tooMany = error instanceof Error && "responseCode" in error && error.responseCode === 421;
+    if (!tooMany) {
+      socket.destroy(); // nobody else would end it
+      throw error;
+    }
+  } finally {
+    await closed;
+  }
+  return taken;
 }
 
 async function startSession(socket: Socket, name: string): Promise<SMTPConnection> {
@@ -109,6 +119,11 @@ async function sendMessage(smtp: SMTPConnection, domain: string): Promise<void> 
   const envelope = { from: `news@${smtp.name}`, to: `someone@${domain}` };
   const text = `From: <${envelope.from}>\r\nTo: <${envelope.to}>\r\nSubject: Hello\r\n\r\nHello, ${domain}!\r\n`;
   await new Promise<void>((resolve, reject) => {
-    smtp.send(envelope, text, (error) => (error ? reject(error) : resolve()));
+    smtp.once("error", reject); // of a socket that breaks, the message itself hears nothing
+    smtp.send(envelope, text, (error) => {
+      smtp.off("error", reject);
+      if (error) reject(error);
+      else resolve();
+    });
   });
 }
