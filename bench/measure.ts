@@ -7,6 +7,8 @@ import { type Library, seeded } from "./workloads.js";
 
 export interface Bench {
   readonly library: Library;
+  /** URL of its module, for other processes. */
+  readonly url: string;
   /** A short form that shows that it works. */
   readonly quick: boolean;
 }

@@ -28,7 +28,7 @@ export function measureApart(order: Order): Promise<Outcome> {
 }
 
 async function measure({ name, quick, library }: Order): Promise<Outcome> {
-  return (PARTS[name] as Part).run({ library: (await import(library)) as Library, quick });
+  return (PARTS[name] as Part).run({ library: (await import(library)) as Library, url: library, quick });
 }
 
 // The other end of the fork.

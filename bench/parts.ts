@@ -1,5 +1,10 @@
 // The parts of the bench: what each measures, and why it misses a goal where it does.
 
+import { clusterEngine } from "./cluster/engine.js";
+import { clusterFaults } from "./cluster/faults.js";
+import { clusterOwnCost } from "./cluster/own.js";
+import { clusterPeers } from "./cluster/peers.js";
+import { clusterContended, clusterHandOver, clusterTurns } from "./cluster/waiting.js";
 import { allocation, awaitCost, claimsCost, hotCost, wideCost, zipfCost } from "./costs.js";
 import { flood } from "./fairness/flood.js";
 import { twoBusyLimits } from "./fairness/two-busy-limits.js";
@@ -28,6 +33,10 @@ const BESIDE_U =
 const WIDE = `${BESIDE_U} What belongs to one target lies in a dozen objects (see Memory), an entry of U in three: over many targets most of the time is waiting for memory.`;
 const INTERRUPTED =
   "the slowest thousandth of what is timed on a machine with others is the machine's interruptions; the least of three runs is without them.";
+
+const INTERRUPTED_TURNS =
+  "the processes of a fleet and the server share the cores of this machine, and wait for them as well.";
+const ONE_SERVER = "One Redis 7 on loopback, each process with a connection and a limiter of its own.";
 
 export const PARTS: Readonly<Record<string, Part>> = {
   hot: { title: "One tuple, five claims", how: `\`tryAcquire\` and \`release\`. ${U}`, missed: BESIDE_U, run: hotCost },
@@ -121,5 +130,53 @@ export const PARTS: Readonly<Record<string, Part>> = {
     title: "Two busy limits",
     how: "100,000 requests wait for a binding or for a domain, both full, and one for both. Releases until it is admitted; a line that has not done so after 10,000 is given up.",
     run: twoBusyLimits,
+  },
+  "cluster-peers": {
+    title: "Over processes, beside other libraries",
+    how: [
+      "`acquire` and release under four limits (binding and domain, domain, binding, all), 32 at a time in each process.",
+      `${ONE_SERVER} Scripts are counted by the server. Each is first proved to reach its limits and to exceed none.`,
+      "redis-semaphore takes the four in turn, or all with its MultiSemaphore; bottleneck has four limiters in a chain.",
+    ].join(" "),
+    missed:
+      "without spare slots each connection is asked for and given back: the server and this process share one core or two with all others, and the statements of a turn are one script.",
+    run: clusterPeers,
+  },
+  "cluster-own": {
+    title: "What a cluster costs where it is not asked",
+    how: "`await acquire` and `release` of one target whose spare slots are at hand, beside the same policy without a cluster.",
+    missed:
+      "a lease that a cluster shares is counted for the watchdog, and the system's clock is asked whether its slots are still good: the limiter alone asks it once a turn.",
+    run: clusterOwnCost,
+  },
+  "cluster-contended": {
+    title: "Scripts a connection, contended",
+    how: `Four processes, connections of 5 ms on average. ${ONE_SERVER}`,
+    missed: "a process that is handed a slot by a message makes a statement to learn of it, and one to give it back.",
+    run: clusterContended,
+  },
+  "cluster-turns": {
+    title: "Ten processes for three slots",
+    how: `Each has two requests at any time, connections of 50 ms. ${ONE_SERVER}`,
+    missed: INTERRUPTED_TURNS,
+    run: clusterTurns,
+  },
+  "cluster-handover": {
+    title: "From one process to another",
+    how: "One slot, and two processes that take turns. Then with a client that hears no messages.",
+    missed: INTERRUPTED_TURNS,
+    run: clusterHandOver,
+  },
+  "cluster-engine": {
+    title: "What the cluster costs the server",
+    how: "`MEMORY USAGE` of all keys; scripts while nothing happens, with the default `ttl` of 15 s; keys that are left.",
+    missed: "what is not met is said in the table.",
+    run: clusterEngine,
+  },
+  "cluster-faults": {
+    title: "Crash, restart and outage",
+    how: "With a `ttl` of 2 s. That no fault lets in too many is shown by `npx vitest run test/chaos` (G1), and that it could be seen by `npx vitest run test/chaos/controls.test.ts` (G2).",
+    missed: INTERRUPTED_TURNS,
+    run: clusterFaults,
   },
 };

@@ -1,6 +1,6 @@
 // The bench: what it compares grants the same, and what is steady in it does not get worse.
 
-import { mkdtempSync, realpathSync, rmSync, symlinkSync } from "node:fs";
+import { copyFileSync, mkdtempSync, readdirSync, realpathSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
@@ -9,8 +9,10 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { svg } from "../bench/charts.js";
 import type { Outcome } from "../bench/measure.js";
 import { measureApart } from "../bench/part.js";
+import { PARTS } from "../bench/parts.js";
 import { contested, ours, PEERS, type Peer, prove, TIGHT } from "../bench/peers.js";
 import * as library from "../src/index.js";
+import { describeServer } from "./redis/server.js";
 
 describe("prove", () => {
   const all = [ours(library, contested(), TIGHT), ...PEERS.map((make) => make(TIGHT))].map(
@@ -40,9 +42,12 @@ describe("bench", () => {
   // As it is built for users; `dist` may be older, or not there.
   beforeAll(async () => {
     symlinkSync(join(import.meta.dirname, "..", "node_modules"), join(scratch, "node_modules"), "junction");
+    const src = join(import.meta.dirname, "..", "src");
+    for (const script of readdirSync(join(src, "cluster")).filter((name) => name.endsWith(".lua")))
+      copyFileSync(join(src, "cluster", script), join(scratch, script));
     await build({
       config: false,
-      entry: [join(import.meta.dirname, "..", "src", "index.ts")],
+      entry: ["index.ts", "redis.ts"].map((entry) => join(src, entry)),
       outDir: scratch,
       outExtension: () => ({ js: ".mjs" }),
       format: "esm",
@@ -101,6 +106,19 @@ describe("bench", () => {
     },
     120_000,
   );
+
+  describeServer("over processes", () => {
+    it.each(Object.keys(PARTS).filter((name) => name.startsWith("cluster-")))(
+      "runs the part %s, and draws what it found",
+      async (part) => {
+        const { figures, charts = [] } = await measured(part);
+        expect(figures.length).toBeGreaterThan(0);
+        for (const { what, value } of figures) expect(value, what).not.toBeNaN();
+        for (const chart of charts) expect(svg(chart)).not.toMatch(/NaN|undefined/);
+      },
+      120_000,
+    );
+  });
 });
 
 describe("svg", () => {

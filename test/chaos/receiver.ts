@@ -7,7 +7,7 @@ import { createInterface } from "node:readline";
 
 /** Most connections by key: a word that a connection gives in its first line, or `ALL`. */
 export type Limits = Readonly<Record<string, number>>;
-export const ALL = "*";
+const ALL = "*";
 
 /** A connection that came although there were as many as the limit already. */
 export interface Violation {

@@ -187,7 +187,7 @@ describe("a member whose engine does not answer", () => {
       }
     });
     await Promise.all(goOn);
-    expect(open().sort()).toEqual([2, 3]);
+    expect(open().sort((a, b) => a - b)).toEqual([2, 3]);
     // The newest were given up.
     expect(mine.map(({ lost }) => lost.aborted)).toContain(true);
     expect(mine[0]?.lost.aborted).toBe(false);

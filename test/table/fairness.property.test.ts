@@ -17,8 +17,8 @@ const runs = (usual: number): { numRuns: number; endOnFailure: boolean } => ({
 const TIMEOUT = 600_000 * Math.max(1, scale);
 
 /** In steps of a siege. */
-const LONGEST_SESSION = 20;
-/** Times a queue may be passed over, each for a session or less, before slots are kept for it. */
+const LONGEST_SESSION = 6;
+/** Times a queue may be passed over before slots are kept for it. */
 const PATIENCE = 16;
 
 type Step =
@@ -91,7 +91,8 @@ class Crowd {
     ({ limiter: this.#limiter } = open(world.text));
     this.#model = new TableModel(world);
     this.#turns = new Turns(this.#model);
-    this.#passes = new Passes(this.#model, PATIENCE * LONGEST_SESSION);
+    // Passed over for a session or less each time; and as long again while slots are kept for others first.
+    this.#passes = new Passes(this.#model, 2 * PATIENCE * LONGEST_SESSION);
   }
 
   async play(steps: readonly Step[]): Promise<void> {
