@@ -152,7 +152,10 @@ export class Admission implements Lessor {
     this.isClosed = true;
     const waiting = this.table.counters.line.clear().filter((request) => this.#settle(request));
     const errors = waiting.map(({ plan }) => new LimiterClosedError(describeTarget(plan.target)));
-    for (const [index, request] of waiting.entries()) request.reject(errors[index]);
+    for (const [index, request] of waiting.entries()) {
+      request.letGo();
+      request.reject(errors[index]);
+    }
     this.#nudge();
     for (const [index, { target, plan, since }] of waiting.entries()) this.refuse(target, plan, errors[index], since);
     if (this.held.length > 0 && patience > 0) await this.#emptied(patience);
@@ -296,6 +299,7 @@ export class Admission implements Lessor {
     const full = this.audience.wants(CHANNELS.refused) ? fullCounters(plan) : undefined;
     if (!this.#settle(request)) return;
     const granted = this.#grant(this.#leave(request));
+    request.letGo();
     request.reject(reason);
     if (!request.isMove) this.refuse(target, plan, reason, since, full);
     this.#tellGranted(granted);
@@ -304,9 +308,9 @@ export class Admission implements Lessor {
   /** Its caller gets an answer, and only this one. Returns whether he had none. */
   #settle(request: Request): boolean {
     if (request.settled) return false;
-    request.settle();
+    request.settled = true;
     if (request.rivals === undefined) return true;
-    for (const rival of request.rivals) rival.settle();
+    for (const rival of request.rivals) rival.settled = true;
     this.#rivals -= request.rivals.length - 1;
     return true;
   }
@@ -342,17 +346,23 @@ export class Admission implements Lessor {
     const now = this.#safeNow();
     const all = [...admitted];
     const granted: Request[] = [];
+    const leases: (readonly [Request, HeldLease])[] = [];
     for (const request of all) {
       if (this.#settle(request)) {
         if (request.rivals !== undefined) all.push(...this.#leave(request));
         const waited = elapsed(request.since, now);
         if (log.enabled) log("%s goes after %d ms", describeTarget(request.plan.target), waited);
-        request.resolve(this.#lease(request.target, request.plan, request.reserve, now, waited));
+        leases.push([request, this.#lease(request.target, request.plan, request.reserve, now, waited)]);
         if (!request.isMove) granted.push(request);
       } else {
         // Another target of the same caller was admitted in the same step.
         all.push(...counters.drop(request.plan, request.reserve));
       }
+    }
+    // All of them hold by now: callers' code runs, that of a `then` as well, and may change the policy.
+    for (const [request, lease] of leases) {
+      request.letGo();
+      request.resolve(lease);
     }
     if (!this.audience.wants(CHANNELS.granted)) return NONE;
     return granted.map(({ target, since, reserve, waitedFor }) => {

@@ -46,10 +46,16 @@ export class Request extends Waiter implements Timed {
     return this.since + this.timeout;
   }
 
-  /** Its caller gets an answer; timer and signal are let go. Never throws, whatever the caller's clock or signal does. */
-  settle(): void {
+  /**
+   * Timer and signal of its caller are let go, once it is settled. Their code runs: not before the counts are right. Never
+   * throws, whatever they do.
+   */
+  letGo(): void {
+    for (const one of this.rivals ?? [this]) one.#letGo();
+  }
+
+  #letGo(): void {
     const { deadlines, aborts } = this;
-    this.settled = true;
     this.deadlines = undefined;
     this.aborts = undefined;
     deadlines?.remove();

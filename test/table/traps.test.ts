@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { Counters } from "../../src/core/counters.js";
 import { Matcher } from "../../src/core/match.js";
 import { Plans } from "../../src/core/plans.js";
-import { createLimiter, type Lease, type LocalLimiter, parsePolicy, type Target } from "../../src/index.js";
+import { type Clock, createLimiter, type Lease, type LocalLimiter, parsePolicy, type Target } from "../../src/index.js";
 import { dataOf } from "../../src/policy/policy.js";
 import { VirtualClock } from "../model/clock.js";
 import { NOTHING, type Opened, open, turn, type Watched, watch } from "./open.js";
@@ -267,6 +267,23 @@ describe("callers' code that runs inside a hand-over", () => {
     return { limiter, arm };
   }
 
+  /** A clock that calls when a timer is taken back. */
+  function calling(call: () => void): Clock {
+    const clock = new VirtualClock();
+    return {
+      now: () => clock.now(),
+      after(delay, run) {
+        const timer = clock.after(delay, run);
+        return {
+          [Symbol.dispose]() {
+            timer[Symbol.dispose]();
+            call();
+          },
+        };
+      },
+    };
+  }
+
   const places: readonly (readonly [string, Start])[] = [
     [
       "an observer told of what is granted",
@@ -281,6 +298,10 @@ describe("callers' code that runs inside a hand-over", () => {
         started(deed, (call) =>
           createLimiter(parsePolicy(text), { clock: new VirtualClock(), observer: { released: call } }),
         ),
+    ],
+    [
+      "a clock whose timer is taken back",
+      (deed) => started(deed, (call) => createLimiter(parsePolicy(text), { clock: calling(call) })),
     ],
   ];
   const cases = places.flatMap(([place, start]) => deeds.map(([what, deed]) => ({ place, what, start, deed })));
@@ -322,40 +343,52 @@ describe("callers' code that runs inside a hand-over", () => {
     expectWhole(limiter, [leaving.value, staying.value]);
   });
 
-  // Not a change of the policy from there: that loses whom nothing was delivered to yet.
-  it.each(deeds.filter(([what]) => what !== "changes the policy"))(
-    "a then of every object %s, and no slot is lost or given twice",
-    async (_, deed) => {
-      const { limiter } = open(text);
-      const first = take(limiter, gmail);
-      const waiting = [
-        watch(limiter.acquire(small)),
-        watch(limiter.acquire({ binding: "mta-2", domain: "gmail.com" })),
-      ];
-      let called = 0;
-      // A promise that is resolved asks for it at once, in the middle of the hand-over.
-      // biome-ignore lint/suspicious/noThenProperty: that it is there is what is tested
-      Object.defineProperty(Object.prototype, "then", {
-        configurable: true,
-        get() {
-          if (called++ === 0) deed(limiter);
-          return undefined;
-        },
-      });
-      try {
-        first.release();
-      } finally {
-        Reflect.deleteProperty(Object.prototype, "then");
-      }
-      expect(called).toBeGreaterThan(0);
-      await turn();
-      expect(waiting.map(({ settled }) => settled)).toEqual([1, 1]);
-      expectWhole(
-        limiter,
-        waiting.map(({ value }) => value),
-      );
-    },
-  );
+  it("a signal that is taken off gives a slot back, and it goes to nobody who has left", async () => {
+    const { limiter } = open(ONE);
+    const first = take(limiter, gmail);
+    const controller = new AbortController();
+    const { signal } = controller;
+    const remove = signal.removeEventListener.bind(signal);
+    signal.removeEventListener = (...given: Parameters<typeof remove>) => {
+      remove(...given);
+      first.release();
+    };
+    const leaving = watch(limiter.acquire(gmail, { signal }));
+    const staying = watch(limiter.acquire(gmail));
+    controller.abort("changed my mind");
+    await turn();
+    expect(leaving).toMatchObject({ state: "rejected", error: "changed my mind" });
+    expect(staying.state).toBe("resolved");
+    expectWhole(limiter, [staying.value]);
+  });
+
+  it.each(deeds)("a then of every object %s, and no slot is lost or given twice", async (_, deed) => {
+    const { limiter } = open(text);
+    const first = take(limiter, gmail);
+    const waiting = [watch(limiter.acquire(small)), watch(limiter.acquire({ binding: "mta-2", domain: "gmail.com" }))];
+    let called = 0;
+    // A promise that is resolved asks for it at once, in the middle of the hand-over.
+    // biome-ignore lint/suspicious/noThenProperty: that it is there is what is tested
+    Object.defineProperty(Object.prototype, "then", {
+      configurable: true,
+      get() {
+        if (called++ === 0) deed(limiter);
+        return undefined;
+      },
+    });
+    try {
+      first.release();
+    } finally {
+      Reflect.deleteProperty(Object.prototype, "then");
+    }
+    expect(called).toBeGreaterThan(0);
+    await turn();
+    expect(waiting.map(({ settled }) => settled)).toEqual([1, 1]);
+    expectWhole(
+      limiter,
+      waiting.map(({ value }) => value),
+    );
+  });
 
   it("an abort listener that came first releases and asks, and each slot has one holder", async () => {
     const { limiter } = open(ONE);
