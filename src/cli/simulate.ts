@@ -11,7 +11,7 @@ import { readArguments, readOperands } from "./arguments.js";
 import { type Command, Trouble, UsageError } from "./command.js";
 import { checkInputs, nameOf, readPolicy, readText, reasonOf } from "./files.js";
 
-const HELP = `Plays traffic against a policy in virtual time, with the limiter itself, thousands of times faster than real: how
+const HELP = `Plays traffic against a policy in virtual time, with the limiter itself, much faster than real time: how
 full each limit was, what waiting it caused, how long each domain waited, and who was never admitted.
 
 Usage: outbound-limiter simulate [OPTION]… FILE --traffic TRAFFIC
