@@ -1,7 +1,7 @@
 // What was measured, as tables for the terminal and as RESULTS.md with its charts.
 
 import { execFileSync } from "node:child_process";
-import { writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { cpus, totalmem } from "node:os";
 import { shown, svg } from "./charts.js";
 import type { Figure, Outcome } from "./measure.js";
@@ -74,7 +74,27 @@ function table(head: readonly string[], rows: readonly (readonly string[])[]): s
   return [head, head.map(() => "---"), ...rows].map((cells) => `| ${cells.join(" | ")} |`).join("\n");
 }
 
+/** Between the half of the file that one process measures and the half of the parts over processes. */
+const HALVES = "<!-- over processes -->";
+export const isOverProcesses = (name: string): boolean => name.startsWith("cluster-");
+
+/** Writes the halves of RESULTS.md that were measured; the other one stays as it is. */
 export function writeResults(outcomes: ReadonlyMap<string, Outcome>): void {
+  const file = new URL("RESULTS.md", import.meta.url);
+  const [first, second] = existsSync(file) ? readFileSync(file, "utf8").split(HALVES) : [];
+  const halves = [first, second].map((before, at) => {
+    const measured = [...outcomes].filter(([name]) => isOverProcesses(name) === (at === 1));
+    if (measured.length === 0) return before ?? "";
+    const head =
+      at === 0
+        ? "# Results of the bench\n\nWritten by `npm run bench`. Ratios are medians of interleaved rounds of CPU time within one run, quartiles in brackets; each part runs in a process of its own, on the built package. Times are this machine's, for orientation.\n\n"
+        : "\n\n# Over processes\n\nWritten by `npm run bench -- cluster`, a part of `npm run bench`.\n\n";
+    return `${head}${halfOf(measured)}\n`;
+  });
+  writeFileSync(file, `${halves[0]?.trimEnd()}\n\n${HALVES}\n\n${halves[1]?.trim()}\n`);
+}
+
+function halfOf(outcomes: readonly (readonly [name: string, outcome: Outcome])[]): string {
   const goals: string[][] = [];
   const sections: string[] = [];
   for (const [name, outcome] of outcomes) {
@@ -84,16 +104,13 @@ export function writeResults(outcomes: ReadonlyMap<string, Outcome>): void {
       goals.push([part.title, figure.what, goalOf(figure), measuredOf(figure), verdictOf(figure), commandOf(name)]);
     sections.push(section(name, part, outcome));
   }
-  const missed = [...outcomes.values()].flatMap(({ figures }) => figures).filter(isMissed).length;
-  const text = [
-    "# Results of the bench",
-    "Written by `npm run bench`. Ratios are medians of interleaved rounds of CPU time within one run, quartiles in brackets; each part runs in a process of its own, on the built package. Times are this machine's, for orientation.",
+  const missed = outcomes.flatMap(([, { figures }]) => figures).filter(isMissed).length;
+  return [
     `Measured on ${machine()}, ${new Date().toISOString().slice(0, 10)}.`,
     `## Goals\n\n${goals.length - missed} of ${goals.length} met. Why a goal is missed stands with its part below.`,
     table(["part", "what", "goal", "measured", "met", "command"], goals),
     ...sections,
   ].join("\n\n");
-  writeFileSync(new URL("RESULTS.md", import.meta.url), `${text}\n`);
 }
 
 function section(name: string, { title, how, missed }: Part, { figures, charts = [] }: Outcome): string {

@@ -1,11 +1,12 @@
-// `npm run bench`: all parts, or the named ones; prints tables, and writes RESULTS.md if it was the whole.
+// `npm run bench`: all parts, the named ones, or `cluster`, those over processes; prints tables, and writes RESULTS.md if
+// it was the whole or that half.
 
 import { pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
 import type { Outcome } from "./measure.js";
 import { measureApart } from "./part.js";
 import { PARTS } from "./parts.js";
-import { isMissed, machine, printOutcome, writeResults } from "./report.js";
+import { isMissed, isOverProcesses, machine, printOutcome, writeResults } from "./report.js";
 
 const { values: options, positionals } = parseArgs({
   allowPositionals: true,
@@ -17,7 +18,9 @@ const { values: options, positionals } = parseArgs({
   },
 });
 
-const names = positionals.length > 0 ? positionals : Object.keys(PARTS);
+const isHalf = positionals.length === 1 && positionals[0] === "cluster";
+const all = Object.keys(PARTS).filter((name) => !isHalf || isOverProcesses(name));
+const names = positionals.length > 0 && !isHalf ? positionals : all;
 for (const name of names) {
   if (PARTS[name] === undefined) throw new TypeError(`No part ${name}; there are ${Object.keys(PARTS).join(", ")}`);
 }
@@ -37,4 +40,4 @@ for (const [at, name] of names.entries()) {
 }
 const figures = [...outcomes.values()].flatMap((outcome) => outcome.figures);
 console.log(`\n${figures.filter(isMissed).length} goals missed`);
-if (positionals.length === 0 && !options.quick && options.library === undefined) writeResults(outcomes);
+if ((positionals.length === 0 || isHalf) && !options.quick && options.library === undefined) writeResults(outcomes);

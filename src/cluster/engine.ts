@@ -81,6 +81,8 @@ export type Reply =
 export type Push =
   /** Something was granted: make a statement to learn what. */
   | { readonly kind: "granted" }
+  /** Others may have been lost until now: make a beat to learn of them. */
+  | { readonly kind: "missed" }
   /** Somebody else waits for this counter. */
   | { readonly kind: "recall"; readonly key: string };
 

@@ -147,6 +147,10 @@ export class Member<Request extends Waiter, Lease extends RemoteLease> {
 
   #hear(push: Push): void {
     if (this.#hasLeft) return;
+    if (push.kind === "missed") {
+      this.#giveSign();
+      return;
+    }
     if (push.kind === "granted") {
       this.#isMore = true;
       this.#flush();

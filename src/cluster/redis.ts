@@ -141,8 +141,7 @@ export class RedisEngine implements Engine {
           const push = parsePush(this.#space.prefix, member, channel.slice(keyPrefix.length), text);
           if (push !== undefined) hear(push);
         },
-        // What was granted before was told to nobody.
-        begin: () => hear({ kind: "granted" }),
+        begin: () => hear({ kind: "missed" }),
       });
     }
   }

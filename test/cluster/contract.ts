@@ -151,7 +151,7 @@ export function describeContract(name: string, engine: () => Engine): void {
       const single = pass("single", b);
       // It was told that the slot is taken; so the other is told, too, that somebody waits.
       await until(() => b.snapshot().counters.some(({ inUse, limit }) => limit === 1 && inUse === 1));
-      await sleep(100);
+      await sleep(500);
       held.release();
       await Promise.all([...flood, single]);
       expect(order.indexOf("single")).toBeLessThan(5);

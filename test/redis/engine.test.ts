@@ -63,12 +63,12 @@ class Process implements Disposable {
 async function handOver(one: Process, other: Process): Promise<void> {
   expect(await one.ask("a counter")).toMatchObject({ status: "ok", granted: [7], learning: 0 });
   // Each begins to listen, and is told so.
-  await one.hears({ kind: "granted" });
+  await one.hears({ kind: "missed" });
   expect(await other.ask("a counter")).toMatchObject({ status: "ok", granted: [] });
   await one.hears({ kind: "recall", key: "a counter" });
   expect(one.heard).toContainEqual({ kind: "recall", key: "a counter" });
   expect(other.heard).not.toContainEqual({ kind: "recall", key: "a counter" });
-  await other.hears({ kind: "granted" });
+  await other.hears({ kind: "missed" });
   // Once more, so that it is known that it listens.
   await other.state({});
   other.heard.length = 0;
@@ -267,7 +267,7 @@ describeServer("a server", () => {
     await vi.waitFor(async () => expect(await one.state({ full: true })).toMatchObject({ status: "ok" }), {
       timeout: 20_000,
     });
-    await one.hears({ kind: "granted" });
+    await one.hears({ kind: "missed" });
   });
 });
 
