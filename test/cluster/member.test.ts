@@ -1,10 +1,12 @@
 // What a limiter does when the engine of its cluster fails: a ledger behind a line that can be cut.
 import { setTimeout as sleep } from "node:timers/promises";
+import promClient from "prom-client";
 import { afterEach, describe, expect, it } from "vitest";
 import { makeCluster, type WhenDown } from "../../src/cluster/cluster.js";
 import type { Engine, MemberInfo, Push, Reply, Statement } from "../../src/cluster/engine.js";
 import { Ledger } from "../../src/cluster/ledger.js";
 import { createLimiter, definePolicy, type Lease, type Limiter, type Observer } from "../../src/index.js";
+import { prometheusMetrics } from "../../src/metrics.js";
 
 const TTL = 600;
 const GMAIL = { domain: "gmail.com" };
@@ -135,6 +137,26 @@ describe("a member whose engine does not answer", () => {
     // Still held: its connection is open until its holder closes it.
     expect(one.limiter.snapshot().leases).toBe(1);
     lease.release();
+  });
+
+  it("shows in the metrics that the engine is away, what was lost, and which connections are this process's", async () => {
+    const ledger = new Ledger({ ttl: TTL });
+    const [one, other] = [member(ledger, 3), member(ledger, 3)];
+    const registry = new promClient.Registry();
+    using _metrics = prometheusMetrics(one.limiter, promClient, { registry });
+    const value = async (name: string): Promise<number | undefined> => {
+      const { values } = (await registry.getSingleMetric(`outbound_limiter_${name}`)?.get()) ?? { values: [] };
+      const ofCluster = values.find(({ labels }) => String(labels["option"]).startsWith("cluster_"));
+      return (ofCluster ?? values[0])?.value;
+    };
+    await take(other);
+    await take(one);
+    await until(() => one.limiter.snapshot().counters.some(({ inUse, limit }) => limit === 3 && inUse === 2));
+    expect([await value("scope_in_use"), await value("scope_fullest_in_use")]).toEqual([1, 2]);
+    expect([await value("cluster_down"), await value("cluster_lost_leases_total")]).toEqual([0, 0]);
+    one.line.isDown = true;
+    await until(() => one.lost.length > 0);
+    expect([await value("cluster_down"), await value("cluster_lost_leases_total")]).toEqual([1, 1]);
   });
 
   it("loses no lease that was released before", async () => {
