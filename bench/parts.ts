@@ -171,7 +171,7 @@ export const PARTS: Readonly<Record<string, Part>> = {
     title: "What the cluster costs the server",
     how: "`MEMORY USAGE` of all keys; scripts while nothing happens, with the default `ttl` of 15 s; keys that are left.",
     missed:
-      "with two connections to each domain from each process, most of it is the names of the counters, which stand there once for all and once for each process, so that an operator can read them.",
+      "with three connections of each binding to each domain in each process, most of it is the names of the counters, which stand there once for all and once for each process, so that an operator can read them.",
     run: clusterEngine,
   },
   "cluster-faults": {
