@@ -88,6 +88,8 @@ describeServer("the guards", () => {
       cluster: { isNew: true, watchdog: false },
     });
     await Promise.all([fleet.add(1, { url: proxy.url, keep: kept }), fleet.add(2)]);
+    // One that knows of no epoch yet would be believed that the name space is new.
+    await fleet.until(() => fleet.senders.every(({ counts }) => counts.states.includes("up")));
     await fleet.until(LIMIT);
     for (let round = 0; round < ROUNDS; round++) {
       await provoke(redis, proxy);
