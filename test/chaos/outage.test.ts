@@ -28,6 +28,8 @@ describeServer("an engine that fails", () => {
       cluster: { isNew: true, ...cluster },
     });
     await Promise.all([fleet.add(1, { keep: kept }), fleet.add(2)]);
+    // One that knows of no epoch yet would be believed that the name space is new.
+    await fleet.until(() => fleet.senders.every(({ counts }) => counts.states.includes("up")));
     await fleet.until(LIMIT);
     return fleet;
   }
