@@ -118,7 +118,8 @@ async function send(limiter: Limiter, target: Target, time: number): Promise<voi
     if (stopping.signal.aborted) return;
     if (!isLimiterError(error)) throw error;
     counts.refused[error.code] = (counts.refused[error.code] ?? 0) + 1;
-    await sleep(20 + Math.random() * 60);
+    // Thousands that try again at once would leave no time for anything else.
+    await sleep(between([20, 80]) * (1 + options.keep.length / 50));
   }
 }
 
