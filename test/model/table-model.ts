@@ -37,8 +37,11 @@ export interface Holding {
   readonly since: Milliseconds;
 }
 
-/** Passed over this often, a request may keep single slots while it waits (law 6). Until then the counts are exact. */
-const PATIENCE = 16;
+/**
+ * Passed over 16 times, a request may keep single slots while it waits (law 6). The model sees releases, of which each may
+ * pass it over several times, and more where the hand-over is cut. Until it was passed over so often, the counts are exact.
+ */
+const PATIENCE = 3;
 
 /** Requests of one queue have the same claims; first come, first served among them (law 5). */
 export function queueOf(target: Target): string {
@@ -189,11 +192,11 @@ export class TableModel {
     this.pass(holding.asked.target);
   }
 
-  /** Slots of `target` were given back, or may have been: whoever waits for one of them may be passed over. */
+  /** Slots of `target` were given back, or may have been: whoever waits for some of them may be passed over at each. */
   pass(target: Target): void {
     const freed = new Set(this.claims(target).map(({ counter }) => counter));
     for (const asked of this.waiting) {
-      if (this.claims(asked.target).some(({ counter }) => freed.has(counter))) asked.passed++;
+      asked.passed += this.claims(asked.target).filter(({ counter }) => freed.has(counter)).length;
     }
   }
 
