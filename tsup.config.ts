@@ -7,7 +7,7 @@ import { build, type Options } from "tsup";
 import * as scripts from "./src/cluster/scripts.js";
 
 /** What can be imported; the command can only be run. */
-const library = ["src/index.ts", "src/metrics.ts", "src/redis.ts"];
+const library = ["src/index.ts", "src/metrics.ts", "src/redis.ts", "src/nodemailer.ts"];
 const entry = [...library, "src/cli.ts"];
 const common: Options = { outDir: "dist", target: "node20", dts: false, sourcemap: true, removeNodeProtocol: false };
 

@@ -1,5 +1,4 @@
-// Who is admitted: the table in force, the leases held, and what becomes of the requests that wait. Promises are its
-// callers'; what it decides is settled before anybody is told.
+// Who is admitted: the table in force, the leases held, the requests that wait. All is settled before anybody is told.
 
 import debug from "debug";
 import type { CheckedOptions } from "./checks.js";
@@ -177,8 +176,9 @@ export class Admission implements Lessor {
 
   giveBack(lease: HeldLease): void {
     this.held.remove(lease);
-    if (lease.wanted !== undefined) this.#idlers.end(lease);
     const granted = this.#grant(this.table.counters.drop(lease.plan, lease.reserve));
+    // Not before: who gets its slots now needs no other one's.
+    if (lease.wanted !== undefined) this.#idlers.end(lease);
     if (lease.plan.remote) this.#member?.leased(-1);
     if (this.audience.wants(CHANNELS.released)) {
       this.audience.tell("released", { target: lease.target, held: elapsed(lease.since, this.#safeNow()) });

@@ -38,6 +38,7 @@ import { Redis } from "ioredis";
 import promClient from "prom-client";
 import { createLimiter, definePolicy, isLimiterError, loadPolicy, memoryCluster, parsePolicy, type Target, watchPolicy } from "./src/index.js";
 import { otelMetrics, prometheusMetrics } from "./src/metrics.js";
+import { limitedSocket } from "./src/nodemailer.js";
 import { redisCluster } from "./src/redis.js";
 // Nobody listens there: what an example shows of a cluster needs no engine.
 const redis = new Redis(1, "127.0.0.1", { lazyConnect: true, retryStrategy: () => null });
@@ -71,6 +72,7 @@ describe("examples in the doc comments", () => {
       "errors.ts",
       "limiter.ts",
       "metrics.ts",
+      "nodemailer.ts",
       "policy/define.ts",
       "policy/load.ts",
       "policy/parse.ts",

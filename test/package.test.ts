@@ -169,7 +169,9 @@ describe("the package", { timeout: 60_000 }, () => {
       import {
         type Cluster, createLimiter, definePolicy, type Lease, type Limiter, type LocalLimiter, type PolicyInput,
       } from "outbound-limiter";
+      import { limitedSocket } from "outbound-limiter/nodemailer";
       import { redisCluster, type RedisClusterOptions } from "outbound-limiter/redis";
+      import { createTransport } from "nodemailer";
       const input: PolicyInput = { domain: { "example.com": { max_outbound_connections: 1 } } };
       const typed: LocalLimiter = createLimiter(definePolicy(input));
       {
@@ -179,6 +181,11 @@ describe("the package", { timeout: 60_000 }, () => {
       const options: RedisClusterOptions = { prefix: "mta", ttl: 10_000, whenDown: "share" };
       const cluster: Cluster = redisCluster(async (script: string) => script, options);
       const shared = (): Limiter => createLimiter(definePolicy(input), { cluster });
+      const getSocket = limitedSocket(typed, ({ host }) => ({ domain: "example.com", host }), { timeout: 1000 });
+      const transports = () => [createTransport({ getSocket }), createTransport({ pool: true, getSocket })];
+      const asDeclared = limitedSocket(shared(), (options: object) => ({ domain: String(options) }));
+      const proxied = createTransport({ proxy: "http://localhost:1" });
+      proxied.getSocket = limitedSocket(typed, () => ({ domain: "example.com" }), {}, proxied.getSocket);
       // @ts-expect-error: a cluster has no synchronous answer
       () => { const local: LocalLimiter = shared(); };
       // @ts-expect-error: a client, or a function
@@ -191,7 +198,7 @@ describe("the package", { timeout: 60_000 }, () => {
       "use.mts": `${typed}${USE}`,
       "use.cts": `${typed}void (async () => {${USE}})();`,
     };
-    const folder = project("typescript", {}, files, ["@types/node"]);
+    const folder = project("typescript", {}, files, ["@types/node", "nodemailer"]);
     run(join(ROOT, "node_modules", ".bin", "tsc"), ["-p", "."], folder);
     expect(run("node", ["out/use.mjs"], folder)).toBe(USED);
     expect(run("node", ["out/use.cjs"], folder)).toBe(USED);
@@ -246,6 +253,32 @@ describe("the package", { timeout: 60_000 }, () => {
     );
     const leases = ["a", "b", "c"].map((prefix) => `${prefix}_outbound_limiter_leases 1`).join(" ");
     expect(run("node", ["use.js"], folder)).toBe(`${leases}\n`);
+  });
+
+  it("has the sockets for nodemailer, in both formats", () => {
+    const use = `
+      const limiter = createLimiter(definePolicy({ max_outbound_connections: 1 }));
+      const server = createServer((socket) => socket.end("421 Not now\\r\\n")).listen(0, "127.0.0.1", () => {
+        const getSocket = limitedSocket(limiter, ({ host }) => ({ domain: "example.com", host }));
+        const { port } = server.address();
+        getSocket({ host: "127.0.0.1", port }, (error, { connection }) => {
+          console.log(error, limiter.tryAcquire({ domain: "example.com" }) === undefined);
+          connection.resume().once("close", () => {
+            console.log(limiter.tryAcquire({ domain: "example.com" }) !== undefined);
+            server.close();
+          });
+        });
+      });`;
+    const esm = `
+      import { createServer } from "node:net";
+      import { createLimiter, definePolicy } from "outbound-limiter";
+      import { limitedSocket } from "outbound-limiter/nodemailer";`;
+    const cjs = `
+      const { createServer } = require("node:net");
+      const { createLimiter, definePolicy } = require("outbound-limiter");
+      const { limitedSocket } = require("outbound-limiter/nodemailer");`;
+    const folder = project("nodemailer", {}, { "use.mjs": `${esm}${use}`, "use.cjs": `${cjs}${use}` });
+    for (const file of ["use.mjs", "use.cjs"]) expect(run("node", [file], folder)).toBe("null true\ntrue\n");
   });
 
   it("has the command", () => {

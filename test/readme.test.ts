@@ -128,7 +128,12 @@ beforeAll(() => {
     JSON.stringify({
       name: manifest.name,
       type: "module",
-      exports: { ".": "./src/index.ts", "./metrics": "./src/metrics.ts", "./redis": "./src/redis.ts" },
+      exports: Object.fromEntries(
+        ["index", "metrics", "nodemailer", "redis"].map((name) => [
+          name === "index" ? "." : `./${name}`,
+          `./src/${name}.ts`,
+        ]),
+      ),
     }),
   );
   writeFileSync(join(scratch, "package.json"), JSON.stringify({ type: "module" }));

@@ -1,8 +1,8 @@
 // Reads what a command is given: a policy or a text, from a file, from a pipe, or from the standard input for `-`.
 
 import { readFile, stat } from "node:fs/promises";
-import { getSystemErrorMap } from "node:util";
 import { loadPolicy, type Policy, PolicyError, parsePolicy } from "../index.js";
+import { reasonOf } from "../policy/load.js";
 import { type Io, Trouble, UsageError } from "./command.js";
 
 /** What stands for the standard input. */
@@ -55,10 +55,4 @@ async function isPipe(path: string): Promise<boolean> {
   } catch {
     return false;
   }
-}
-
-/** Why the system refused, in its own words. */
-export function reasonOf(error: unknown): string {
-  const { errno, message } = error as { readonly errno?: number; readonly message?: string };
-  return getSystemErrorMap().get(errno ?? 0)?.[1] ?? String(message);
 }

@@ -2,6 +2,7 @@
 
 import { writeFile } from "node:fs/promises";
 import type { Milliseconds, Policy } from "../index.js";
+import { reasonOf } from "../policy/load.js";
 import { htmlOf, svgOf } from "../simulate/picture.js";
 import { reportOf } from "../simulate/report.js";
 import { simulate as play, type Run, type RunOptions } from "../simulate/run.js";
@@ -9,7 +10,7 @@ import { inTime, textOf } from "../simulate/text.js";
 import { type Flow, parseTraffic, timeOf } from "../simulate/traffic.js";
 import { readArguments, readOperands } from "./arguments.js";
 import { type Command, Trouble, UsageError } from "./command.js";
-import { checkInputs, nameOf, readPolicy, readText, reasonOf } from "./files.js";
+import { checkInputs, nameOf, readPolicy, readText } from "./files.js";
 
 const HELP = `Plays traffic against a policy in virtual time, with the limiter itself, much faster than real time: how
 full each limit was, what waiting it caused, how long each domain waited, and who was never admitted.

@@ -2,8 +2,8 @@
 
 import { text } from "node:stream/consumers";
 import type { WriteStream } from "node:tty";
+import { reasonOf } from "../policy/load.js";
 import type { Io, Output, Style } from "./command.js";
-import { reasonOf } from "./files.js";
 
 const CODES: { readonly [style in Style]: number } = { bold: 1, dim: 2, red: 31, green: 32, yellow: 33 };
 

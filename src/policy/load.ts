@@ -2,6 +2,7 @@
 
 import { readdir, readFile, realpath, stat } from "node:fs/promises";
 import { dirname, isAbsolute, join } from "node:path";
+import { getSystemErrorMap } from "node:util";
 import { PolicyError } from "../errors.js";
 import type { ParseOptions, Policy } from "../types.js";
 import { buildPolicy } from "./parse.js";
@@ -108,7 +109,8 @@ class Loader {
         if (found.isDirectory()) return await filesOf(candidate);
         return { problem: `\`${candidate}\` is neither a file nor a folder` };
       } catch (error) {
-        if (codeOf(error) !== "ENOENT") return { problem: `cannot read \`${candidate}\`: ${reasonOf(error)}` };
+        if ((error as NodeJS.ErrnoException).code !== "ENOENT")
+          return { problem: `cannot read \`${candidate}\`: ${reasonOf(error)}` };
       }
     }
     return {
@@ -132,17 +134,10 @@ async function filesOf(folder: string): Promise<string[]> {
   return files;
 }
 
-const codeOf = (error: unknown): unknown => (error as { code?: unknown } | null)?.code;
-
-const REASONS: { readonly [code: string]: string } = {
-  ENOENT: "no such file or folder",
-  EACCES: "permission denied",
-  EISDIR: "it is a folder",
-  ENOTDIR: "a part of the path is not a folder",
-  ELOOP: "too many symbolic links",
-};
-
-function reasonOf(error: unknown): string {
-  const code = codeOf(error);
-  return (typeof code === "string" && REASONS[code]) || (error instanceof Error ? error.message : String(error));
+/** Why a file could not be read or written, in words. */
+export function reasonOf(error: unknown): string {
+  const { code, errno, message } = error as NodeJS.ErrnoException;
+  if (code === "ENOENT") return "no such file or folder";
+  if (code === "EISDIR") return "it is a folder";
+  return getSystemErrorMap().get(errno ?? 0)?.[1] ?? String(message);
 }

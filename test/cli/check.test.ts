@@ -109,7 +109,7 @@ describe("outbound-limiter check", () => {
   it.each([
     ["gone.conf", "no such file or folder"],
     [".", "it is a folder"],
-    ["ecelerity.conf/x", "a part of the path is not a folder"],
+    ["ecelerity.conf/x", "not a directory"],
   ])("%s cannot be read, which is trouble and no issue", async (path, reason) => {
     for (const options of [[], ["--json"]]) {
       expect(await command.run(["check", ...options, path])).toEqual({

@@ -49,6 +49,22 @@ describe("an idle lease", () => {
     expect(asked).toEqual([0, 1]);
   });
 
+  it("is left alone when the slot of one that was asked serves who waited", async () => {
+    const { limiter } = open("max_outbound_connections = 4");
+    const leases = [1, 2, 3, 4].map(() => limiter.tryAcquire(GMAIL)!);
+    const asked: number[] = [];
+    for (const [at, lease] of leases.entries()) lease.idle(() => asked.push(at));
+    const waiting = [watch(limiter.acquire(GMAIL)), watch(limiter.acquire(GMAIL))];
+    await turn();
+    expect(asked).toEqual([0, 1]);
+    for (const at of [1, 0]) {
+      leases[at]!.release();
+      await turn();
+    }
+    expect(waiting.map(({ state }) => state)).toEqual(["resolved", "resolved"]);
+    expect(asked).toEqual([0, 1]);
+  });
+
   it("is not asked once it is busy, and then another is", async () => {
     const { limiter } = open("max_outbound_connections = 2");
     const [first, second] = [await limiter.acquire(GMAIL), await limiter.acquire(GMAIL)];

@@ -1,0 +1,270 @@
+// The life of a socket under nodemailer, with all that can go wrong: the slot comes back when the socket is closed, once.
+
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { connect } from "node:net";
+import { createTransport, type SendMailOptions } from "nodemailer";
+import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from "vitest";
+import { createLimiter, type LocalLimiter, parsePolicy } from "../../src/index.js";
+import { type Dial, limitedSocket, type TransportOptions } from "../../src/nodemailer.js";
+import { type Behaviour, type Fault, type Phase, type Receiver, startReceiver } from "../smtp/receiver.js";
+import { countSockets, type SocketCounts } from "./sockets.js";
+
+const LIMIT = 2;
+const MAIL: SendMailOptions = { from: "us@sender.example", to: "you@example.com", text: "Hello" };
+const KINDS = ["plain", "pooled"] as const;
+/** Nobody waits for these to pass but the faults that are about them. */
+const TIMEOUTS = { connectionTimeout: 400, greetingTimeout: 400, socketTimeout: 400, socketCloseTimeout: 400 };
+const ANY_CERTIFICATE = { tls: { rejectUnauthorized: false } };
+
+interface Transport {
+  sendMail(mail: SendMailOptions): Promise<unknown>;
+  close(): void;
+}
+
+/** Each port is a domain of its own. */
+const target = ({ port }: TransportOptions) => ({ domain: `port-${port}.example` });
+
+let limiter: LocalLimiter;
+let sockets: SocketCounts;
+
+beforeEach(() => {
+  limiter = createLimiter(parsePolicy(`max_outbound_connections = ${LIMIT}`));
+  sockets = countSockets();
+});
+
+afterEach(() => {
+  sockets[Symbol.dispose]();
+});
+
+function transportTo(kind: (typeof KINDS)[number], port: number, more: object = {}, dial?: Dial): Transport {
+  const getSocket = limitedSocket(limiter, target, { timeout: 30_000 }, dial);
+  const pool = kind === "pooled" ? { pool: true as const, maxConnections: 6, maxRequeues: 2 } : {};
+  const transport = createTransport({ ...{ host: "127.0.0.1", port, getSocket }, ...TIMEOUTS, ...pool, ...more });
+  onTestFinished(() => transport.close());
+  return transport;
+}
+
+async function receiver(behaviour: Behaviour = {}): Promise<Receiver> {
+  const started = await startReceiver("127.0.0.1", behaviour);
+  onTestFinished(() => started[Symbol.asyncDispose]());
+  return started;
+}
+
+/** How many of so many messages were delivered, and the codes of what became of the others. */
+async function send(transport: Transport, messages: number): Promise<{ delivered: number; codes: unknown[] }> {
+  const sent = await Promise.allSettled(Array.from({ length: messages }, () => transport.sendMail(MAIL)));
+  const failed = sent.filter((one) => one.status === "rejected");
+  return { delivered: messages - failed.length, codes: failed.map(({ reason }) => (reason as { code?: string }).code) };
+}
+
+/** Nobody holds or waits for a slot, and no socket is left. */
+async function untilAllIsBack(): Promise<void> {
+  await vi.waitFor(
+    () => {
+      expect(limiter.snapshot()).toMatchObject({ leases: 0, waiting: 0, counters: [] });
+      expect(sockets.open()).toBe(0);
+    },
+    { timeout: 20_000, interval: 20 },
+  );
+}
+
+/** A limit too many or too few would show: as many connections as the limit, all of them in use. */
+async function expectAllSlots(kind: (typeof KINDS)[number]): Promise<void> {
+  const good = await receiver({ look: 20 });
+  const { domain } = target({ port: good.port });
+  const held = [limiter.tryAcquire({ domain }), limiter.tryAcquire({ domain }), limiter.tryAcquire({ domain })];
+  expect(held.map((lease) => lease !== undefined)).toEqual([true, true, false]);
+  for (const lease of held) lease?.release();
+  const transport = transportTo(kind, good.port);
+  expect(await send(transport, 6)).toMatchObject({ delivered: 6 });
+  expect(sockets.peak(good.port)).toBe(LIMIT);
+  transport.close();
+  await untilAllIsBack();
+}
+
+describe.each(KINDS)("a %s transport", (kind) => {
+  const phases: readonly Phase[] = ["greeting", "ehlo", "starttls", "mail", "rcpt", "data", "dot"];
+  const faults: readonly Fault[] = ["stall", "drop", "reset", "421 4.3.2 Not now", "554 5.7.1 No"];
+
+  it.each(faults)("has its slots back when a receiver answers %j in any phase", { timeout: 60_000 }, async (fault) => {
+    const cases = [false, true].flatMap((starttls) => phases.map((phase) => ({ phase, starttls })));
+    await Promise.all(
+      cases
+        .filter(({ phase, starttls }) => starttls || phase !== "starttls")
+        .map(async ({ phase, starttls }) => {
+          const bad = await receiver({ starttls, fault: { phase, fault, times: 3 } });
+          const transport = transportTo(kind, bad.port, ANY_CERTIFICATE);
+          await send(transport, 8);
+          const what = `${fault} in ${phase}${starttls ? ", STARTTLS" : ""}`;
+          expect(sockets.peak(bad.port), what).toBe(LIMIT);
+          expect(bad.faults, what).toBe(3);
+          expect(await send(transport, 4), what).toMatchObject({ delivered: 4 });
+          expect(sockets.peak(bad.port), what).toBe(LIMIT);
+          transport.close();
+        }),
+    );
+    await untilAllIsBack();
+    await expectAllSlots(kind);
+  });
+
+  it("has its slots back when nobody listens", async () => {
+    const gone = await receiver();
+    await gone[Symbol.asyncDispose]();
+    const transport = transportTo(kind, gone.port);
+    expect(await send(transport, 6)).toEqual({ delivered: 0, codes: Array(6).fill("ESOCKET") });
+    expect(sockets.peak(gone.port)).toBe(LIMIT);
+    await untilAllIsBack();
+    await expectAllSlots(kind);
+  });
+
+  it("has its slots back when a connection takes too long to be made", async () => {
+    const full = await fullBacklog();
+    sockets[Symbol.dispose]();
+    sockets = countSockets();
+    const transport = transportTo(kind, full.port, { connectionTimeout: 100 });
+    await expect(transport.sendMail(MAIL)).rejects.toMatchObject({ code: "ETIMEDOUT", command: "CONN" });
+    expect((await send(transport, 5)).codes).toEqual(Array(5).fill("ETIMEDOUT"));
+    expect(sockets.peak(full.port)).toBe(LIMIT);
+    await untilAllIsBack();
+    await expectAllSlots(kind);
+  });
+
+  it("has its slots back when there can be no connection", async () => {
+    const codes = await Promise.all([
+      send(transportTo(kind, 70_000), 3), // no such port
+      send(transportTo(kind, 25, { host: "no-such-host.invalid" }), 3),
+      send(transportTo(kind, 25, { localAddress: "192.0.2.1" }), 3), // not an address of this machine
+    ]);
+    expect(codes.map(({ codes }) => codes)).toEqual([
+      Array(3).fill("ERR_SOCKET_BAD_PORT"),
+      Array(3).fill("EDNS"),
+      Array(3).fill("ESOCKET"),
+    ]);
+    await untilAllIsBack();
+    await expectAllSlots(kind);
+  });
+
+  it("has its slots back when TLS fails", async () => {
+    const [selfSigned, garbage, plain] = [
+      await receiver({ starttls: true }), // of which the certificate is refused
+      await receiver({ starttls: true, fault: { phase: "starttls", fault: "220 Go ahead", times: 99 } }),
+      await receiver(),
+    ];
+    const transports = [
+      transportTo(kind, selfSigned.port),
+      transportTo(kind, garbage.port, ANY_CERTIFICATE),
+      transportTo(kind, plain.port, { ...ANY_CERTIFICATE, secure: true }),
+    ];
+    for (const transport of transports) expect((await send(transport, 5)).delivered).toBe(0);
+    expect([selfSigned, garbage, plain].map(({ port }) => sockets.peak(port))).toEqual([LIMIT, LIMIT, LIMIT]);
+    await untilAllIsBack();
+    await expectAllSlots(kind);
+  });
+
+  it("has its slots back when mail is aborted, on its way or while it waits", async () => {
+    const slow = await receiver({ look: 60_000 });
+    const transport = transportTo(kind, slow.port, { socketTimeout: 60_000 });
+    const abort = new AbortController();
+    const sent = Array.from({ length: 5 }, () => transport.sendMail({ ...MAIL, signal: abort.signal }));
+    const settled = Promise.allSettled(sent);
+    await vi.waitFor(() => expect(slow.open.get("127.0.0.1")).toBe(LIMIT));
+    abort.abort();
+    expect((await settled).map(({ status }) => status)).toEqual(Array(5).fill("rejected"));
+    await untilAllIsBack();
+    await expectAllSlots(kind);
+  });
+
+  it("has its slots back when its callback throws", async () => {
+    const good = await receiver();
+    const getSocket = limitedSocket(limiter, target);
+    const thrown: unknown[] = [];
+    const listeners = process.listeners("unhandledRejection");
+    process.removeAllListeners("unhandledRejection").on("unhandledRejection", (reason) => thrown.push(reason));
+    const error = new Error("the callback's");
+    const throws = (): never => {
+      throw error;
+    };
+    getSocket({ host: "127.0.0.1", port: good.port }, throws);
+    getSocket({ host: "127.0.0.1", port: 70_000 }, throws);
+    await vi.waitFor(() => expect(thrown).toEqual([error, error]));
+    await untilAllIsBack();
+    process.removeAllListeners("unhandledRejection");
+    for (const listener of listeners) process.on("unhandledRejection", listener);
+    await expectAllSlots(kind);
+  });
+
+  it("hands over what the limiter says, and opens nothing", async () => {
+    const good = await receiver();
+    const { domain } = target({ port: good.port });
+    const held = [await limiter.acquire({ domain }), await limiter.acquire({ domain })];
+    const sendBy = (getSocket: ReturnType<typeof limitedSocket>) =>
+      createTransport({ host: "127.0.0.1", port: good.port, pool: kind === "pooled", getSocket }).sendMail(MAIL);
+
+    const late = sendBy(limitedSocket(limiter, target, { timeout: 10 }));
+    await expect(late).rejects.toMatchObject({ code: "ERR_LIMITER_TIMEOUT" });
+    const reason = new Error("no longer");
+    await expect(sendBy(limitedSocket(limiter, target, { signal: AbortSignal.abort(reason) }))).rejects.toBe(reason);
+    await expect(sendBy(limitedSocket(limiter, () => ({ domain: "" })))).rejects.toThrow(TypeError);
+    const broken = limitedSocket(limiter, () => {
+      throw reason;
+    });
+    await expect(sendBy(broken)).rejects.toBe(reason);
+    expect(sockets.total(good.port)).toBe(0);
+    for (const lease of held) lease.release();
+    await untilAllIsBack();
+  });
+
+  it("does not lose a slot to a dial of somebody else", async () => {
+    const good = await receiver();
+    const dials: Record<string, { dial: Dial; error: object }> = {
+      fails: { dial: (_, callback) => callback(new Error("no proxy")), error: { message: "no proxy" } },
+      throws: {
+        dial: () => {
+          throw new Error("no dial");
+        },
+        error: { message: "no dial" },
+      },
+      nothing: { dial: (_, callback) => callback(null, false), error: { message: "dial gave no connection" } },
+      never: { dial: () => {}, error: { code: "ETIMEDOUT", command: "CONN" } },
+    };
+    for (const { dial, error } of Object.values(dials)) {
+      const sent = transportTo(kind, good.port, { connectionTimeout: 50 }, dial).sendMail(MAIL);
+      await expect(sent).rejects.toMatchObject(error);
+    }
+    await untilAllIsBack();
+    await expectAllSlots(kind);
+  });
+
+  it("destroys the socket of a dial that is too late", async () => {
+    const good = await receiver();
+    const late: Dial = ({ host, port }, callback) => {
+      const connection = connect({ host, port });
+      setTimeout(() => callback(null, { connection }), 200);
+    };
+    const sent = transportTo(kind, good.port, { connectionTimeout: 50 }, late).sendMail(MAIL);
+    await expect(sent).rejects.toMatchObject({ code: "ETIMEDOUT" });
+    await vi.waitFor(() => expect([sockets.total(good.port), sockets.open()]).toEqual([1, 0]));
+    await untilAllIsBack();
+  });
+});
+
+/** A port at which no connection is ever made: as many as may wait to be accepted already do. */
+async function fullBacklog(): Promise<{ readonly port: number; readonly waiting: number }> {
+  // Of a process that stands still: nothing keeps a server here from accepting.
+  const child = spawn(process.execPath, ["-e", SERVER_OF_ONE], { stdio: ["ignore", "pipe", "inherit"] });
+  onTestFinished(() => void child.kill("SIGKILL"));
+  const [port] = (await once(child.stdout, "data")) as [Buffer];
+  child.kill("SIGSTOP");
+  const waiting = Array.from({ length: 4 }, () => connect(Number(port), "127.0.0.1").on("error", () => {}));
+  onTestFinished(() => {
+    for (const socket of waiting) socket.destroy();
+  });
+  await Promise.all(waiting.slice(0, 2).map((socket) => once(socket, "connect")));
+  return { port: Number(port), waiting: waiting.length };
+}
+
+const SERVER_OF_ONE = `
+  const server = require("node:net").createServer().listen({ port: 0, host: "127.0.0.1", backlog: 1 }, () => {
+    process.stdout.write(String(server.address().port));
+  });`;

@@ -1,0 +1,239 @@
+// Real transports of nodemailer, each version, with sockets of the limiter.
+
+import { once } from "node:events";
+import { createServer } from "node:http";
+import { createRequire } from "node:module";
+import { type AddressInfo, connect } from "node:net";
+import { Redis } from "ioredis";
+import type { SendMailOptions } from "nodemailer";
+import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from "vitest";
+import { createLimiter, parsePolicy } from "../../src/index.js";
+import { type Dial, limitedSocket } from "../../src/nodemailer.js";
+import { redisCluster } from "../../src/redis.js";
+import { describeServer, startRedis } from "../redis/server.js";
+import { type Behaviour, type Receiver, startReceiver } from "../smtp/receiver.js";
+import { countSockets, type SocketCounts } from "./sockets.js";
+
+interface Transport {
+  getSocket?: Dial | false;
+  sendMail(mail: SendMailOptions): Promise<unknown>;
+  verify(): Promise<true>;
+  close(): void;
+}
+type Create = (options: object) => Transport;
+
+/** The newest has types of its own, which the README's examples are checked with. */
+const VERSIONS = ["nodemailer6", "nodemailer7", "nodemailer8", "nodemailer9", "nodemailer"] as const;
+const load = createRequire(import.meta.url) as unknown as (name: string) => { readonly createTransport: Create };
+const MAIL: SendMailOptions = { from: "us@sender.example", to: "you@example.com", text: "Hello" };
+const TARGET = { domain: "example.com" };
+const mails = (transport: Transport, many: number) =>
+  Promise.all(Array.from({ length: many }, () => transport.sendMail(MAIL)));
+const limited = (max: number) => createLimiter(parsePolicy(`max_outbound_connections = ${max}`));
+
+let sockets: SocketCounts;
+beforeEach(() => {
+  sockets = countSockets();
+});
+afterEach(() => {
+  sockets[Symbol.dispose]();
+});
+
+async function receiver(behaviour: Behaviour = {}, address = "127.0.0.1"): Promise<Receiver> {
+  const started = await startReceiver(address, behaviour);
+  onTestFinished(() => started[Symbol.asyncDispose]());
+  return started;
+}
+
+function made(create: Create, options: object): Transport {
+  const transport = create({ host: "127.0.0.1", ...options });
+  onTestFinished(() => transport.close());
+  return transport;
+}
+
+describe.each(VERSIONS)("%s", (version) => {
+  const create = load(version).createTransport;
+
+  it("opens as many connections as the limit, one for each message", async () => {
+    const [limiter, { port, took }] = [limited(3), await receiver({ look: 5 })];
+    const transport = made(create, { port, getSocket: limitedSocket(limiter, () => TARGET) });
+    await mails(transport, 30);
+    expect(took.length).toBe(30);
+    expect([sockets.peak(port), sockets.total(port)]).toEqual([3, 30]);
+    await vi.waitFor(() => expect([...limiter.leases()]).toEqual([]));
+  });
+
+  it("closes connections of a pool that are idle when others wait for their slots", async () => {
+    const [limiter, { port, took }] = [limited(3), await receiver({ look: 5 })];
+    const getSocket = limitedSocket(limiter, () => TARGET);
+    // Far more than the limit, together and each.
+    const pools = Array.from({ length: 4 }, () =>
+      made(create, { port, pool: true, maxConnections: 20, maxMessages: Infinity, getSocket }),
+    );
+    const rounds = version === "nodemailer" ? 3 : 1; // the older ones take their time
+    for (let round = 0; round < rounds; round++) await Promise.all(pools.map((pool) => mails(pool, 25)));
+    expect(took.length).toBe(rounds * 100);
+    expect(sockets.peak(port)).toBe(3);
+    // Nobody waits any more, so the last ones stay, for the next message.
+    expect(sockets.open(port)).toBe(3);
+    expect(limiter.snapshot()).toMatchObject({ leases: 3, waiting: 0 });
+    for (const pool of pools) pool.close();
+    await vi.waitFor(() => expect([...limiter.leases()]).toEqual([]));
+  });
+
+  it("uses a pooled connection again while nobody waits", async () => {
+    const [limiter, { port, took }] = [limited(3), await receiver()];
+    const getSocket = limitedSocket(limiter, () => TARGET);
+    const pool = made(create, { port, pool: true, maxConnections: 1, maxMessages: Infinity, getSocket });
+    for (let i = 0; i < 5; i++) await mails(pool, 3);
+    expect([took.length, sockets.total(port)]).toEqual([15, 1]);
+  });
+
+  it("does not close a pooled connection in use", async () => {
+    const { port, took } = await receiver({ look: 100 });
+    const limiter = limited(1);
+    const getSocket = limitedSocket(limiter, () => TARGET);
+    const pool = made(create, { port, pool: true, maxConnections: 1, maxMessages: Infinity, getSocket });
+    await mails(pool, 1); // idle by now
+    const second = pool.sendMail(MAIL);
+    await vi.waitFor(() => expect(limiter.snapshot().waiting + limiter.snapshot().leases).toBe(1));
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    const other = limiter.acquire(TARGET);
+    await second;
+    expect([took.length, sockets.total(port)]).toEqual([2, 1]);
+    (await other).release(); // and now it was closed
+    await vi.waitFor(() => expect(sockets.open(port)).toBe(0));
+  });
+
+  it("holds the slot to the end of TLS", async () => {
+    const limiter = limited(2);
+    const { port, ...server } = await receiver({ starttls: true, look: 5 });
+    const getSocket = limitedSocket(limiter, () => TARGET);
+    const options = { port, requireTLS: true, tls: { rejectUnauthorized: false }, getSocket };
+    const transports = [made(create, options), made(create, { ...options, pool: true, maxConnections: 10 })];
+    await Promise.all(transports.map((transport) => mails(transport, 10)));
+    expect(server.took.length).toBe(20);
+    expect(sockets.peak(port)).toBe(2);
+    transports[1]?.close();
+    await vi.waitFor(() => expect([...limiter.leases()]).toEqual([]));
+  });
+
+  it("does not count the wait for a slot as time to connect", async () => {
+    const [limiter, { port, took }] = [limited(1), await receiver()];
+    const getSocket = limitedSocket(limiter, () => TARGET);
+    const transport = made(create, { port, connectionTimeout: 200, getSocket });
+    const lease = await limiter.acquire(TARGET);
+    const sent = transport.sendMail(MAIL);
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    lease.release();
+    await sent;
+    expect(took.length).toBe(1);
+  });
+
+  it("verifies over a limited connection, too", async () => {
+    const [limiter, { port }] = [limited(1), await receiver()];
+    const getSocket = limitedSocket(limiter, () => TARGET);
+    for (const pool of [false, true]) {
+      const transport = made(create, { port, pool, getSocket });
+      await expect(transport.verify()).resolves.toBe(true);
+    }
+    await vi.waitFor(() => expect([...limiter.leases()]).toEqual([]));
+    expect([sockets.total(port), sockets.peak(port)]).toEqual([2, 1]);
+  });
+});
+
+// Older ones lose a greeting that comes as soon as the tunnel is open, with or without the limiter.
+it("nodemailer goes through its own proxy", async () => {
+  const [limiter, { port, took }, proxy] = [limited(2), await receiver({ look: 5 }), await startProxy()];
+  const options = { port, proxy: `http://127.0.0.1:${proxy.port}` };
+  for (const pool of [false, true]) {
+    const transport = made(load("nodemailer").createTransport, { ...options, pool, maxConnections: 10 });
+    transport.getSocket = limitedSocket(limiter, () => TARGET, {}, transport.getSocket);
+    await mails(transport, 10);
+    transport.close();
+  }
+  expect(took.length).toBe(20);
+  expect([proxy.peak(), sockets.peak(proxy.port)]).toEqual([2, 2]);
+  await vi.waitFor(() => expect([...limiter.leases()]).toEqual([]));
+});
+
+it("says so when a proxy is in use already, or the target is none", () => {
+  const limiter = limited(1);
+  expect(() => limitedSocket(limiter, () => TARGET, {}, false)).toThrow("before the first mail");
+  expect(() => limitedSocket(limiter, TARGET as never)).toThrow("target must be a function, not object");
+});
+
+describeServer("with limits of a cluster", () => {
+  it.each([
+    ["plain", false, false],
+    ["plain", false, true],
+    ["pooled", true, false],
+    ["pooled", true, true],
+  ])("a %s transport closes a connection that lost its slot (pool %s, STARTTLS %s)", async (_kind, pool, starttls) => {
+    await using redis = await startRedis();
+    const client = new Redis(redis.url);
+    client.on("error", () => {});
+    const limiter = createLimiter(parsePolicy("cluster_server_max_outbound_connections = 2"), {
+      cluster: redisCluster(client, { ttl: 500, isNew: true }),
+    });
+    const { port, took } = await receiver({ starttls, look: 60_000 });
+    const transport = made(load("nodemailer").createTransport, {
+      ...{ port, pool, maxRequeues: 0, tls: { rejectUnauthorized: false } },
+      getSocket: limitedSocket(limiter, () => TARGET),
+    });
+    const sent = Promise.allSettled([transport.sendMail(MAIL), transport.sendMail(MAIL)]);
+    await vi.waitFor(() => expect(sockets.open(port)).toBe(2));
+    redis.freeze();
+    await vi.waitFor(() => expect(sockets.open(port)).toBe(0), 5000);
+    expect((await sent).map(({ status }) => status)).toEqual(["rejected", "rejected"]);
+    expect([...limiter.leases()]).toEqual([]);
+    expect(took).toEqual([]);
+    redis.thaw();
+    await limiter.close();
+    client.disconnect();
+  });
+
+  it("closes idle connections of a pool for those who wait in another process", async () => {
+    await using redis = await startRedis();
+    const policy = parsePolicy("cluster_server_max_outbound_connections = 2");
+    const { port, took } = await receiver();
+    const limiters = [1, 2].map(() => {
+      const client = new Redis(redis.url);
+      onTestFinished(() => client.disconnect());
+      return createLimiter(policy, { cluster: redisCluster(client, { ttl: 2000, isNew: true }) });
+    });
+    const pools = limiters.map((limiter) =>
+      made(load("nodemailer").createTransport, {
+        ...{ port, pool: true, maxConnections: 10, getSocket: limitedSocket(limiter, () => TARGET) },
+      }),
+    );
+    for (let round = 0; round < 2; round++) for (const pool of pools) await mails(pool, 10);
+    expect(took.length).toBe(40);
+    expect(sockets.peak(port)).toBe(2);
+    for (const pool of pools) pool.close();
+    for (const limiter of limiters) await limiter.close();
+  });
+});
+
+/** An HTTP proxy that counts the tunnels that are open. */
+async function startProxy(): Promise<{ readonly port: number; peak(): number }> {
+  let [open, peak] = [0, 0];
+  const proxy = createServer().on("connect", ({ url }, client, head) => {
+    peak = Math.max(peak, ++open);
+    const [host, port] = String(url).split(":");
+    const upstream = connect(Number(port), host, () => {
+      client.write("HTTP/1.1 200 OK\r\n\r\n");
+      upstream.write(head);
+      upstream.pipe(client).pipe(upstream);
+    });
+    client.once("close", () => {
+      open--;
+      upstream.destroy();
+    });
+    for (const socket of [client, upstream]) socket.on("error", () => {});
+  });
+  proxy.listen(0, "127.0.0.1");
+  await once(proxy, "listening");
+  onTestFinished(() => void proxy.close());
+  return { port: (proxy.address() as AddressInfo).port, peak: () => peak };
+}
