@@ -117,9 +117,7 @@ async function dialled(
   lost.addEventListener("abort", () => giveUp.abort(lost.reason));
   const timer = setTimeout(() => giveUp.abort(asOfNodemailer(new Error("Connection timeout"), "ETIMEDOUT")), timeout);
   try {
-    const socket = await (dial ? dialledBy(dial, options, giveUp.signal) : connected(options, giveUp.signal));
-    addAbortSignal(lost, socket);
-    return socket;
+    return await (dial ? dialledBy(dial, options, giveUp.signal) : connected(options, giveUp.signal));
   } finally {
     clearTimeout(timer);
   }
@@ -154,9 +152,7 @@ function dialledBy(dial: Dial, options: TransportOptions, giveUp: AbortSignal): 
     dial(options, (error, socketOptions) => {
       const socket = socketOptions ? socketOptions.connection : undefined;
       if (error || !socket) return reject(error ?? new Error("dial gave no connection"));
-      socket.on("error", () => {});
-      if (giveUp.aborted) socket.destroy();
-      resolve(socket);
+      resolve(addAbortSignal(giveUp, socket).on("error", () => {}));
     });
   });
 }

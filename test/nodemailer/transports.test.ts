@@ -94,13 +94,13 @@ describe.each(VERSIONS)("%s", (version) => {
     const limiter = limited(1);
     const getSocket = limitedSocket(limiter, () => TARGET);
     const pool = made(create, { port, pool: true, maxConnections: 1, maxMessages: Infinity, getSocket });
-    await mails(pool, 1); // idle by now
-    const second = pool.sendMail(MAIL);
-    await vi.waitFor(() => expect(limiter.snapshot().waiting + limiter.snapshot().leases).toBe(1));
+    await mails(pool, 1);
+    await new Promise((resolve) => setTimeout(resolve, 20)); // idle by now
+    const more = mails(pool, 2);
     await new Promise((resolve) => setTimeout(resolve, 20));
     const other = limiter.acquire(TARGET);
-    await second;
-    expect([took.length, sockets.total(port)]).toEqual([2, 1]);
+    await more;
+    expect([took.length, sockets.total(port)]).toEqual([3, 1]);
     (await other).release(); // and now it was closed
     await vi.waitFor(() => expect(sockets.open(port)).toBe(0));
   });
@@ -130,6 +130,13 @@ describe.each(VERSIONS)("%s", (version) => {
     expect(took.length).toBe(1);
   });
 
+  it("leaves from the address of the transport", async () => {
+    const { port, peak } = await receiver();
+    const getSocket = limitedSocket(limited(1), ({ localAddress }) => ({ ...TARGET, binding: localAddress }));
+    await mails(made(create, { port, localAddress: "127.0.0.5", getSocket }), 1);
+    expect([...peak]).toEqual([["127.0.0.5", 1]]);
+  });
+
   it("verifies over a limited connection, too", async () => {
     const [limiter, { port }] = [limited(1), await receiver()];
     const getSocket = limitedSocket(limiter, () => TARGET);
@@ -152,9 +159,33 @@ it("nodemailer goes through its own proxy", async () => {
     await mails(transport, 10);
     transport.close();
   }
-  expect(took.length).toBe(20);
+  const lease = await limiter.acquire(TARGET);
+  const other = await limiter.acquire(TARGET);
+  const transport = made(load("nodemailer").createTransport, { ...options, connectionTimeout: 200 });
+  transport.getSocket = limitedSocket(limiter, () => TARGET, {}, transport.getSocket);
+  setTimeout(() => {
+    lease.release();
+    other.release();
+  }, 400); // which is none of the time to connect
+  await mails(transport, 1);
+  expect(took.length).toBe(21);
   expect([proxy.peak(), sockets.peak(proxy.port)]).toEqual([2, 2]);
   await vi.waitFor(() => expect([...limiter.leases()]).toEqual([]));
+});
+
+it("an idle connection that does not answer QUIT is closed all the same", { timeout: 20_000 }, async () => {
+  const server = await receiver({ fault: { phase: "quit", fault: "stall", times: 1 } });
+  const { port } = server;
+  const limiter = limited(1);
+  const getSocket = limitedSocket(limiter, () => TARGET);
+  const { createTransport } = load("nodemailer");
+  const [first, second] = [1, 2].map(() => made(createTransport, { port, pool: true, getSocket }));
+  await mails(first!, 1);
+  const sent = mails(second!, 1);
+  await vi.waitFor(() => expect(server.faults).toBe(1));
+  await Promise.all([sent, mails(first!, 1)]); // not over the connection that ends
+  expect(server.took.length).toBe(3);
+  expect([sockets.peak(port), sockets.total(port)]).toEqual([1, 3]);
 });
 
 it("says so when a proxy is in use already, or the target is none", () => {
@@ -164,12 +195,16 @@ it("says so when a proxy is in use already, or the target is none", () => {
 });
 
 describeServer("with limits of a cluster", () => {
+  const direct: Dial | undefined = undefined;
+  const dialled: Dial = ({ host, port }, callback) => {
+    const connection = connect({ host, port }, () => callback(null, { connection }));
+  };
   it.each([
-    ["plain", false, false],
-    ["plain", false, true],
-    ["pooled", true, false],
-    ["pooled", true, true],
-  ])("a %s transport closes a connection that lost its slot (pool %s, STARTTLS %s)", async (_kind, pool, starttls) => {
+    { pool: false, starttls: false, dial: direct },
+    { pool: false, starttls: true, dial: dialled },
+    { pool: true, starttls: false, dial: dialled },
+    { pool: true, starttls: true, dial: direct },
+  ])("a transport closes a connection that lost its slot, %j", async ({ pool, starttls, dial }) => {
     await using redis = await startRedis();
     const client = new Redis(redis.url);
     client.on("error", () => {});
@@ -179,7 +214,7 @@ describeServer("with limits of a cluster", () => {
     const { port, took } = await receiver({ starttls, look: 60_000 });
     const transport = made(load("nodemailer").createTransport, {
       ...{ port, pool, maxRequeues: 0, tls: { rejectUnauthorized: false } },
-      getSocket: limitedSocket(limiter, () => TARGET),
+      getSocket: limitedSocket(limiter, () => TARGET, {}, dial),
     });
     const sent = Promise.allSettled([transport.sendMail(MAIL), transport.sendMail(MAIL)]);
     await vi.waitFor(() => expect(sockets.open(port)).toBe(2));
