@@ -40,8 +40,9 @@ const QUIT_TIMEOUT: Milliseconds = 5_000;
  * whatever happens before. The wait for a slot does not count as `connectionTimeout`. With a cluster, the socket is
  * destroyed when its lease is lost.
  *
- * A pooled connection that has nothing to send is closed when somebody waits for its slot, so a pool may have
- * `maxConnections` above the limit, and pools may share one.
+ * A pool may have `maxConnections` above the limit, and pools may share one. A connection with nothing more to send is
+ * closed when somebody waits for its slot. Before that it takes the messages of the pool's own connections that wait:
+ * their requests end with a signal, which is "aborted" in the metrics.
  *
  * With the option `proxy`, nodemailer puts a socket of its own in place of this one, and nothing is limited. Then set it
  * before the first mail, with that as `dial`: `transport.getSocket = limitedSocket(limiter, target, {}, transport.getSocket)`.
@@ -67,29 +68,35 @@ export function limitedSocket(
 
   // Not an arrow function: nodemailer calls it as a method of the transport.
   return function getSocket(this: unknown, options: object, callback): void {
-    void serve(this, options as TransportOptions, callback);
+    void serve(Object(this) as Pool, options as TransportOptions, callback);
   };
 
-  async function serve(transport: unknown, options: TransportOptions, callback: Callback): Promise<void> {
+  async function serve(pool: Pool, options: TransportOptions, callback: Callback): Promise<void> {
+    const resource = askerIn(pool);
     let opened: { lease: Lease; socketOptions: SocketOptions };
     try {
-      opened = await open(options);
+      opened = await open(options, resource);
     } catch (error) {
       callback(error as Error);
+      // Before nodemailer 9 it would stay, and have a place in the pool for ever.
+      if (resource && pool._connections?.includes(resource)) resource.close();
       return;
     }
     const { lease, socketOptions } = opened;
     try {
       callback(null, socketOptions);
-      closeWhenIdle(transport, socketOptions.connection, lease);
+      if (resource) shareWithin(pool, resource, socketOptions.connection, lease);
     } catch (error) {
       socketOptions.connection.destroy();
       throw error;
     }
   }
 
-  async function open(options: TransportOptions): Promise<{ lease: Lease; socketOptions: SocketOptions }> {
-    const lease = await limiter.acquire(target(options), acquire);
+  async function open(
+    options: TransportOptions,
+    resource: PoolResource | undefined,
+  ): Promise<{ lease: Lease; socketOptions: SocketOptions }> {
+    const lease = await acquired(target(options), resource);
     try {
       const now = Date.now();
       const timeout = Number(options.connectionTimeout) || CONNECTION_TIMEOUT;
@@ -101,6 +108,18 @@ export function limitedSocket(
     } catch (error) {
       lease.release();
       throw error;
+    }
+  }
+
+  async function acquired(where: Target, resource: PoolResource | undefined): Promise<Lease> {
+    if (resource === undefined) return limiter.acquire(where, acquire);
+    const leave = new AbortController();
+    const signal = acquire?.signal ? AbortSignal.any([acquire.signal, leave.signal]) : leave.signal;
+    waiting.set(resource, leave);
+    try {
+      return await limiter.acquire(where, { ...acquire, signal });
+    } finally {
+      waiting.delete(resource);
     }
   }
 }
@@ -162,27 +181,51 @@ function asOfNodemailer(error: Error, code: string): Error {
   return Object.assign(error, { originalCode: (error as { code?: unknown }).code, code, command: "CONN" });
 }
 
-/** One connection of nodemailer's pool, the same from nodemailer 6 to 10. */
+/** nodemailer's pool and one of its connections: not in its types, and the same from nodemailer 6 to 10. */
+interface Pool {
+  readonly _connections?: readonly PoolResource[];
+  /** Messages that no connection has taken. */
+  readonly _queue: unknown[];
+  readonly _closed: boolean;
+}
 interface PoolResource {
   /** Has nothing to send, and may be given a message. */
   available: boolean;
+  /** The message that it has taken. */
+  queueEntry?: unknown;
   readonly connection?: { readonly options?: { readonly connection?: Socket }; quit(): void } | false;
   on(event: "available", listener: () => void): void;
+  prependListener(event: "available", listener: () => void): void;
   send(...message: unknown[]): void;
+  close(): void;
 }
 
-/** Closes a pooled connection as the pool does that idles too long, when somebody waits for its slot. */
-function closeWhenIdle(transport: unknown, socket: Socket, lease: Lease): void {
-  const { _connections: resources = [] } = Object(transport) as { _connections?: readonly PoolResource[] };
-  const resource = resources.find(({ connection }) => connection && connection.options?.connection === socket);
-  if (resource === undefined) return;
+/** Connections of pools that wait for their slot, with the message that they have taken; and what ends the wait. */
+const waiting = new WeakMap<PoolResource, AbortController>();
 
+/** The connection of the pool that asks for a socket: it was made last. Undefined if it is not for a message of a pool. */
+function askerIn({ _connections: resources = [] }: Pool): PoolResource | undefined {
+  const resource = resources.at(-1);
+  return resource?.queueEntry && !resource.connection && !waiting.has(resource) ? resource : undefined;
+}
+
+/** Connections of a pool take messages from those that wait for a slot, and end when others wait for theirs. */
+function shareWithin(pool: Pool, resource: PoolResource, socket: Socket, lease: Lease): void {
   const end = (): void => {
     resource.available = false;
     if (resource.connection) resource.connection.quit();
     setTimeout(() => socket.destroy(), QUIT_TIMEOUT).unref();
   };
-  // After the pool's own listener: it may have been given the next message by then.
+  // Before the pool's own listener, which gives it the first message of the queue.
+  resource.prependListener("available", () => {
+    const other = pool._closed ? undefined : pool._connections?.find((one) => one.queueEntry && waiting.has(one));
+    if (other === undefined) return;
+    pool._queue.unshift(other.queueEntry);
+    other.queueEntry = undefined;
+    waiting.get(other)?.abort(new Error("The message goes over another connection of the pool"));
+    other.close();
+  });
+  // After it: there was none.
   resource.on("available", () => {
     if (resource.available) lease.idle(end);
   });

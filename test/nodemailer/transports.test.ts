@@ -89,6 +89,41 @@ describe.each(VERSIONS)("%s", (version) => {
     expect([took.length, sockets.total(port)]).toEqual([15, 1]);
   });
 
+  it("sends the messages of a pool in their order, over the connections that it has", async () => {
+    const [limiter, { port }] = [limited(2), await receiver({ look: 2 })];
+    const getSocket = limitedSocket(limiter, () => TARGET, { timeout: 20_000, signal: new AbortController().signal });
+    const pool = made(create, { port, pool: true, maxConnections: 30, maxMessages: Infinity, getSocket });
+    const order: number[] = [];
+    await Promise.all(
+      Array.from({ length: 100 }, async (_, at) => {
+        await pool.sendMail(MAIL);
+        order.push(at);
+      }),
+    );
+    expect(sockets.total(port)).toBe(2);
+    for (const [at, message] of order.entries()) expect(Math.abs(at - message)).toBeLessThan(3);
+    pool.close();
+    await vi.waitFor(() => expect(limiter.snapshot()).toMatchObject({ leases: 0, waiting: 0 }));
+  });
+
+  it("keeps the places of a pool when connections fail or find no slot", async () => {
+    const limiter = limited(2);
+    const gone = await receiver();
+    await gone[Symbol.asyncDispose]();
+    const getSocket = limitedSocket(limiter, () => TARGET, { timeout: 300 });
+    const pool = made(create, { port: gone.port, pool: true, maxConnections: 3, getSocket });
+    const sendAll = () => Promise.allSettled(Array.from({ length: 8 }, () => pool.sendMail(MAIL)));
+    const errors = (all: PromiseSettledResult<unknown>[]) =>
+      all.map((one) => (one.status === "rejected" ? (one.reason as { code: unknown }).code : "delivered"));
+    expect(errors(await sendAll())).toEqual(Array(8).fill("ESOCKET"));
+    const leases = [await limiter.acquire(TARGET), await limiter.acquire(TARGET)];
+    expect(errors(await sendAll())).toEqual(Array(8).fill("ERR_LIMITER_TIMEOUT"));
+    for (const lease of leases) lease.release();
+    const back = await receiver({ port: gone.port });
+    expect(errors(await sendAll())).toEqual(Array(8).fill("delivered"));
+    expect(back.took.length).toBe(8);
+  });
+
   it("does not close a pooled connection in use", async () => {
     const { port, took } = await receiver({ look: 100 });
     const limiter = limited(1);
