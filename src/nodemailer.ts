@@ -78,7 +78,7 @@ export function limitedSocket(
       opened = await open(options, resource);
     } catch (error) {
       callback(error as Error);
-      // Before nodemailer 9 it would stay, and have a place in the pool for ever.
+      // Before nodemailer 10 it would stay, and have a place in the pool for ever.
       if (resource && pool._connections?.includes(resource)) resource.close();
       return;
     }
@@ -203,10 +203,15 @@ interface PoolResource {
 /** Connections of pools that wait for their slot, with the message that they have taken; and what ends the wait. */
 const waiting = new WeakMap<PoolResource, AbortController>();
 
-/** The connection of the pool that asks for a socket: it was made last. Undefined if it is not for a message of a pool. */
+/** Connections of pools that have asked for their socket. Each asks once: who asks beside them is `verify()`. */
+const asked = new WeakSet<PoolResource>();
+
+/** The connection of the pool that asks: the pool makes one and has it ask in the same turn. Undefined if it is none. */
 function askerIn({ _connections: resources = [] }: Pool): PoolResource | undefined {
   const resource = resources.at(-1);
-  return resource?.queueEntry && !resource.connection && !waiting.has(resource) ? resource : undefined;
+  if (!resource?.queueEntry || asked.has(resource)) return undefined;
+  asked.add(resource);
+  return resource;
 }
 
 /** Connections of a pool take messages from those that wait for a slot, and end when others wait for theirs. */

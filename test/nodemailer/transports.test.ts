@@ -106,6 +106,24 @@ describe.each(VERSIONS)("%s", (version) => {
     await vi.waitFor(() => expect(limiter.snapshot()).toMatchObject({ leases: 0, waiting: 0 }));
   });
 
+  it("verifies a pool beside a message that is on its way", async () => {
+    const [limiter, { port, took }] = [limited(2), await receiver({ look: 30 })];
+    let dials = 0;
+    const slow: Dial = ({ host, port: to }, callback) => {
+      const later = dials++ === 0 ? 0 : 300;
+      const connection = connect(
+        { host, port: to },
+        () => void setTimeout(() => callback(null, { connection }), later),
+      );
+    };
+    const pool = made(create, { port, pool: true, getSocket: limitedSocket(limiter, () => TARGET, {}, slow) });
+    const sent = mails(pool, 2);
+    await vi.waitFor(() => expect(dials).toBe(2));
+    await expect(pool.verify()).resolves.toBe(true);
+    await sent;
+    expect(took.length).toBe(2);
+  });
+
   it("keeps the places of a pool when connections fail or find no slot", async () => {
     const limiter = limited(2);
     const gone = await receiver();
