@@ -90,7 +90,7 @@ describePostfix("Postfix, which takes 3 connections from an address", { timeout:
     ["nodemailer", plain(40), plain(12), SECURE],
     ["nodemailer's pools", pooled(30), pooled(6), SECURE],
     // It trusts no certificate but a real one.
-    ["the demo's sender", byDemo(0.4), byDemo(0.2), []],
+    ["the demo's sender", byDemo(0.4), byDemo(0.4), []],
   ])("%s", (_, withLimiter, without, starttls) => {
     it("is never refused with the limiter", async () => {
       const [postfix, limiter] = [await start(starttls), limiterOf(LIMIT)];
