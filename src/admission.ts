@@ -14,7 +14,8 @@ import { Idlers } from "./idlers.js";
 import { HeldLease, type Lessor } from "./lease.js";
 import { Audience, CHANNELS, type Events } from "./observer.js";
 import { quietly } from "./quietly.js";
-import { type Asked, Request, Signals } from "./request.js";
+import { type Asked, Request } from "./request.js";
+import { Signals } from "./signals.js";
 import { Table } from "./table.js";
 import type {
   AcquireOptions,
@@ -41,7 +42,7 @@ export class Admission implements Lessor {
   readonly #cacheSize: number;
   readonly #clock: Clock;
   readonly #deadlines: Deadlines<Request>;
-  readonly #signals = new Signals((request, reason) => this.remove(request, reason));
+  readonly #signals = new Signals<Request>((request, reason) => this.remove(request, reason));
   readonly #idlers = new Idlers();
   readonly #member: Member<Request, HeldLease> | undefined;
   readonly #onEmpty = new Set<() => void>();
@@ -109,10 +110,7 @@ export class Admission implements Lessor {
     const { counters } = this.table;
     for (const request of requests) counters.line.join(request);
     try {
-      if (signal !== undefined) {
-        first.aborts = this.#signals.of(signal);
-        first.aborts.add(first);
-      }
+      if (signal !== undefined) first.aborts = this.#signals.add(signal, first);
       if (isProbe) this.#member?.probe(first);
       else if (first.timeout !== Number.POSITIVE_INFINITY) {
         first.deadlines = this.#deadlines;

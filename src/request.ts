@@ -1,8 +1,8 @@
-// A request that waits, with what its caller waits for, and the signals that may end its wait.
+// A request that waits, with what its caller waits for.
 
 import { type Plan, Waiter } from "./core/plan.js";
 import type { Deadlines, Timed } from "./deadlines.js";
-import { quietly } from "./quietly.js";
+import type { Aborts } from "./signals.js";
 import type { Lease, Milliseconds, Target } from "./types.js";
 
 /** What a caller of `acquire` gave, and how it is answered. */
@@ -25,7 +25,7 @@ export class Request extends Waiter implements Timed {
   readonly reject: (reason: unknown) => void;
   readonly isMove: boolean;
   deadlines: Deadlines<Request> | undefined;
-  aborts: Aborts | undefined;
+  aborts: Aborts<Request> | undefined;
   /** Its caller has his answer. */
   settled = false;
   /** If several wait for one caller, each for another target: all of them. The first that is admitted is his answer. */
@@ -60,48 +60,5 @@ export class Request extends Waiter implements Timed {
     this.aborts = undefined;
     deadlines?.remove();
     aborts?.remove(this);
-  }
-}
-
-/** The requests that wait under one signal: one listener for all of them, however many they are. */
-class Aborts {
-  readonly #signal: AbortSignal;
-  readonly #requests = new Set<Request>();
-  readonly #onAbort: () => void;
-
-  constructor(signal: AbortSignal, abort: (request: Request) => void) {
-    this.#signal = signal;
-    this.#onAbort = () => {
-      for (const request of this.#requests) abort(request);
-    };
-  }
-
-  add(request: Request): void {
-    if (this.#requests.size === 0) this.#signal.addEventListener("abort", this.#onAbort);
-    this.#requests.add(request);
-  }
-
-  remove(request: Request): void {
-    this.#requests.delete(request);
-    if (this.#requests.size === 0) quietly(() => this.#signal.removeEventListener("abort", this.#onAbort));
-  }
-}
-
-/** The signals that somebody waits under. */
-export class Signals {
-  readonly #aborts = new WeakMap<AbortSignal, Aborts>();
-  readonly #abort: (request: Request, reason: unknown) => void;
-
-  constructor(abort: (request: Request, reason: unknown) => void) {
-    this.#abort = abort;
-  }
-
-  of(signal: AbortSignal): Aborts {
-    let aborts = this.#aborts.get(signal);
-    if (aborts === undefined) {
-      aborts = new Aborts(signal, (request) => this.#abort(request, signal.reason));
-      this.#aborts.set(signal, aborts);
-    }
-    return aborts;
   }
 }
