@@ -3,25 +3,25 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { connect } from "node:net";
-import { createTransport, type SendMailOptions } from "nodemailer";
+import type { SendMailOptions } from "nodemailer";
 import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from "vitest";
 import { createLimiter, type LocalLimiter, parsePolicy } from "../../src/index.js";
 import { type Dial, limitedSocket, type TransportOptions } from "../../src/nodemailer.js";
 import { type Behaviour, type Fault, type Phase, type Receiver, startReceiver } from "../smtp/receiver.js";
 import { countSockets, type SocketCounts } from "./sockets.js";
+import { NEWEST, type Transport, transportOf } from "./versions.js";
 
 const LIMIT = 2;
 const MAIL: SendMailOptions = { from: "us@sender.example", to: "you@example.com", text: "Hello" };
-const KINDS = ["plain", "pooled"] as const;
+/** The oldest, the last before the newest that does not destroy what it closes, and the newest. */
+const KINDS = (["nodemailer6", "nodemailer9", NEWEST] as const).flatMap((version) =>
+  (["plain", "pooled"] as const).map((kind) => ({ version, kind })),
+);
+type Kind = (typeof KINDS)[number];
 /** Nobody waits for these to pass but the faults that are about them. */
 const TIMEOUTS = { connectionTimeout: 400, greetingTimeout: 400, socketTimeout: 400, socketCloseTimeout: 400 };
 const PATIENT = { connectionTimeout: 30_000, greetingTimeout: 30_000, socketTimeout: 30_000 };
 const ANY_CERTIFICATE = { tls: { rejectUnauthorized: false } };
-
-interface Transport {
-  sendMail(mail: SendMailOptions): Promise<unknown>;
-  close(): void;
-}
 
 /** Each port is a domain of its own. */
 const target = ({ port }: TransportOptions) => ({ domain: `port-${port}.example` });
@@ -38,12 +38,10 @@ afterEach(() => {
   sockets[Symbol.dispose]();
 });
 
-function transportTo(kind: (typeof KINDS)[number], port: number, more: object = {}, dial?: Dial): Transport {
+function transportTo({ version, kind }: Kind, port: number, more: object = {}, dial?: Dial): Transport {
   const getSocket = limitedSocket(limiter, target, { timeout: 30_000 }, dial);
   const pool = kind === "pooled" ? { pool: true as const, maxConnections: 6, maxRequeues: 2 } : {};
-  const transport = createTransport({ ...{ host: "127.0.0.1", port, getSocket }, ...TIMEOUTS, ...pool, ...more });
-  onTestFinished(() => transport.close());
-  return transport;
+  return transportOf(version, { port, getSocket, ...TIMEOUTS, ...pool, ...more });
 }
 
 async function receiver(behaviour: Behaviour = {}): Promise<Receiver> {
@@ -71,7 +69,7 @@ async function untilAllIsBack(): Promise<void> {
 }
 
 /** A limit too many or too few would show: as many connections as the limit, all of them in use. */
-async function expectAllSlots(kind: (typeof KINDS)[number]): Promise<void> {
+async function expectAllSlots(kind: Kind): Promise<void> {
   const good = await receiver({ look: 20 });
   const { domain } = target({ port: good.port });
   const held = [limiter.tryAcquire({ domain }), limiter.tryAcquire({ domain }), limiter.tryAcquire({ domain })];
@@ -84,7 +82,7 @@ async function expectAllSlots(kind: (typeof KINDS)[number]): Promise<void> {
   await untilAllIsBack();
 }
 
-describe.each(KINDS)("a %s transport", (kind) => {
+describe.each(KINDS)("$version, $kind", (kind) => {
   const phases: readonly Phase[] = ["greeting", "ehlo", "starttls", "mail", "rcpt", "data", "dot"];
   const faults: readonly Fault[] = ["stall", "drop", "reset", "421 4.3.2 Not now", "554 5.7.1 No"];
 
@@ -164,19 +162,6 @@ describe.each(KINDS)("a %s transport", (kind) => {
     await expectAllSlots(kind);
   });
 
-  it("has its slots back when mail is aborted, on its way or while it waits", async () => {
-    const slow = await receiver({ look: 60_000 });
-    const transport = transportTo(kind, slow.port, { socketTimeout: 60_000 });
-    const abort = new AbortController();
-    const sent = Array.from({ length: 5 }, () => transport.sendMail({ ...MAIL, signal: abort.signal }));
-    const settled = Promise.allSettled(sent);
-    await vi.waitFor(() => expect(slow.open.get("127.0.0.1")).toBe(LIMIT));
-    abort.abort();
-    expect((await settled).map(({ status }) => status)).toEqual(Array(5).fill("rejected"));
-    await untilAllIsBack();
-    await expectAllSlots(kind);
-  });
-
   it("has its slots back when its callback throws", async () => {
     const good = await receiver();
     const getSocket = limitedSocket(limiter, target);
@@ -201,7 +186,7 @@ describe.each(KINDS)("a %s transport", (kind) => {
     const { domain } = target({ port: good.port });
     const held = [await limiter.acquire({ domain }), await limiter.acquire({ domain })];
     const sendBy = (getSocket: ReturnType<typeof limitedSocket>) =>
-      createTransport({ host: "127.0.0.1", port: good.port, pool: kind === "pooled", getSocket }).sendMail(MAIL);
+      transportOf(kind.version, { port: good.port, pool: kind.kind === "pooled", getSocket }).sendMail(MAIL);
 
     const late = sendBy(limitedSocket(limiter, target, { timeout: 10 }));
     await expect(late).rejects.toMatchObject({ code: "ERR_LIMITER_TIMEOUT" });
@@ -249,6 +234,43 @@ describe.each(KINDS)("a %s transport", (kind) => {
     await vi.waitFor(() => expect([sockets.total(good.port), sockets.open()]).toEqual([1, 0]));
     await untilAllIsBack();
   });
+});
+
+// Older ones know no signal of a message, and no force.
+describe.each(["plain", "pooled"] as const)("mail that is given up, %s", (kind) => {
+  const newest: Kind = { version: NEWEST, kind };
+  const ways: readonly (readonly [string, (transport: Transport, abort: AbortController) => void])[] = [
+    ["aborted", (_, abort) => abort.abort()],
+    ["of a pool that closes by force", (transport) => transport.close({ force: true })],
+  ];
+
+  it.each(kind === "plain" ? ways.slice(0, 1) : ways)("%s", async (_, giveUp) => {
+    const slow = await receiver({ look: 60_000 });
+    const transport = transportTo(newest, slow.port, { socketTimeout: 60_000 });
+    const abort = new AbortController();
+    const sent = Array.from({ length: 5 }, () => transport.sendMail({ ...MAIL, signal: abort.signal }));
+    const settled = Promise.allSettled(sent);
+    await vi.waitFor(() => expect(slow.open.get("127.0.0.1")).toBe(LIMIT));
+    giveUp(transport, abort);
+    // Those of a plain transport cannot know, and have their turn.
+    expect(limiter.snapshot().waiting).toBe(kind === "plain" ? 3 : 0);
+    expect((await settled).map(({ status }) => status)).toEqual(Array(5).fill("rejected"));
+    await untilAllIsBack();
+    expect(sockets.total(slow.port)).toBe(kind === "plain" ? 5 : LIMIT);
+    await expectAllSlots(newest);
+  });
+});
+
+it("stops the dial of a pool's connection that is given up", async () => {
+  const { port } = await fullBacklog();
+  const transport = transportTo({ version: NEWEST, kind: "pooled" }, port, { connectionTimeout: 60_000 });
+  const abort = new AbortController();
+  const sent = transport.sendMail({ ...MAIL, signal: abort.signal });
+  const settled = expect(sent).rejects.toMatchObject({ name: "AbortError" });
+  await vi.waitFor(() => expect(limiter.snapshot().leases).toBe(1));
+  abort.abort();
+  await settled;
+  await vi.waitFor(() => expect(limiter.snapshot().leases).toBe(0));
 });
 
 /** A port at which no connection is ever made: as many as may wait to be accepted already do. */

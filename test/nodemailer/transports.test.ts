@@ -2,7 +2,6 @@
 
 import { once } from "node:events";
 import { createServer } from "node:http";
-import { createRequire } from "node:module";
 import { type AddressInfo, connect } from "node:net";
 import { Redis } from "ioredis";
 import type { SendMailOptions } from "nodemailer";
@@ -13,18 +12,8 @@ import { redisCluster } from "../../src/redis.js";
 import { describeServer, startRedis } from "../redis/server.js";
 import { type Behaviour, type Receiver, startReceiver } from "../smtp/receiver.js";
 import { countSockets, type SocketCounts } from "./sockets.js";
+import { NEWEST, type Transport, transportOf, VERSIONS } from "./versions.js";
 
-interface Transport {
-  getSocket?: Dial | false;
-  sendMail(mail: SendMailOptions): Promise<unknown>;
-  verify(): Promise<true>;
-  close(): void;
-}
-type Create = (options: object) => Transport;
-
-/** The newest has types of its own, which the README's examples are checked with. */
-const VERSIONS = ["nodemailer6", "nodemailer7", "nodemailer8", "nodemailer9", "nodemailer"] as const;
-const load = createRequire(import.meta.url) as unknown as (name: string) => { readonly createTransport: Create };
 const MAIL: SendMailOptions = { from: "us@sender.example", to: "you@example.com", text: "Hello" };
 const TARGET = { domain: "example.com" };
 const mails = (transport: Transport, many: number) =>
@@ -45,18 +34,10 @@ async function receiver(behaviour: Behaviour = {}, address = "127.0.0.1"): Promi
   return started;
 }
 
-function made(create: Create, options: object): Transport {
-  const transport = create({ host: "127.0.0.1", ...options });
-  onTestFinished(() => transport.close());
-  return transport;
-}
-
 describe.each(VERSIONS)("%s", (version) => {
-  const create = load(version).createTransport;
-
   it("opens as many connections as the limit, one for each message", async () => {
     const [limiter, { port, took }] = [limited(3), await receiver({ look: 5 })];
-    const transport = made(create, { port, getSocket: limitedSocket(limiter, () => TARGET) });
+    const transport = transportOf(version, { port, getSocket: limitedSocket(limiter, () => TARGET) });
     await mails(transport, 30);
     expect(took.length).toBe(30);
     expect([sockets.peak(port), sockets.total(port)]).toEqual([3, 30]);
@@ -68,7 +49,7 @@ describe.each(VERSIONS)("%s", (version) => {
     const getSocket = limitedSocket(limiter, () => TARGET);
     // Far more than the limit, together and each.
     const pools = Array.from({ length: 4 }, () =>
-      made(create, { port, pool: true, maxConnections: 20, maxMessages: Infinity, getSocket }),
+      transportOf(version, { port, pool: true, maxConnections: 20, maxMessages: Infinity, getSocket }),
     );
     const rounds = version === "nodemailer" ? 3 : 1; // the older ones take their time
     for (let round = 0; round < rounds; round++) await Promise.all(pools.map((pool) => mails(pool, 25)));
@@ -84,7 +65,7 @@ describe.each(VERSIONS)("%s", (version) => {
   it("uses a pooled connection again while nobody waits", async () => {
     const [limiter, { port, took }] = [limited(3), await receiver()];
     const getSocket = limitedSocket(limiter, () => TARGET);
-    const pool = made(create, { port, pool: true, maxConnections: 1, maxMessages: Infinity, getSocket });
+    const pool = transportOf(version, { port, pool: true, maxConnections: 1, maxMessages: Infinity, getSocket });
     for (let i = 0; i < 5; i++) await mails(pool, 3);
     expect([took.length, sockets.total(port)]).toEqual([15, 1]);
   });
@@ -92,7 +73,7 @@ describe.each(VERSIONS)("%s", (version) => {
   it("sends the messages of a pool in their order, over the connections that it has", async () => {
     const [limiter, { port }] = [limited(2), await receiver({ look: 2 })];
     const getSocket = limitedSocket(limiter, () => TARGET, { timeout: 20_000, signal: new AbortController().signal });
-    const pool = made(create, { port, pool: true, maxConnections: 30, maxMessages: Infinity, getSocket });
+    const pool = transportOf(version, { port, pool: true, maxConnections: 30, maxMessages: Infinity, getSocket });
     const order: number[] = [];
     await Promise.all(
       Array.from({ length: 100 }, async (_, at) => {
@@ -116,7 +97,7 @@ describe.each(VERSIONS)("%s", (version) => {
         () => void setTimeout(() => callback(null, { connection }), later),
       );
     };
-    const pool = made(create, { port, pool: true, getSocket: limitedSocket(limiter, () => TARGET, {}, slow) });
+    const pool = transportOf(version, { port, pool: true, getSocket: limitedSocket(limiter, () => TARGET, {}, slow) });
     const sent = mails(pool, 2);
     await vi.waitFor(() => expect(dials).toBe(2));
     await expect(pool.verify()).resolves.toBe(true);
@@ -129,7 +110,7 @@ describe.each(VERSIONS)("%s", (version) => {
     const gone = await receiver();
     await gone[Symbol.asyncDispose]();
     const getSocket = limitedSocket(limiter, () => TARGET, { timeout: 300 });
-    const pool = made(create, { port: gone.port, pool: true, maxConnections: 3, getSocket });
+    const pool = transportOf(version, { port: gone.port, pool: true, maxConnections: 3, getSocket });
     const sendAll = () => Promise.allSettled(Array.from({ length: 8 }, () => pool.sendMail(MAIL)));
     const errors = (all: PromiseSettledResult<unknown>[]) =>
       all.map((one) => (one.status === "rejected" ? (one.reason as { code: unknown }).code : "delivered"));
@@ -146,7 +127,7 @@ describe.each(VERSIONS)("%s", (version) => {
     const { port, took } = await receiver({ look: 100 });
     const limiter = limited(1);
     const getSocket = limitedSocket(limiter, () => TARGET);
-    const pool = made(create, { port, pool: true, maxConnections: 1, maxMessages: Infinity, getSocket });
+    const pool = transportOf(version, { port, pool: true, maxConnections: 1, maxMessages: Infinity, getSocket });
     await mails(pool, 1);
     await new Promise((resolve) => setTimeout(resolve, 20)); // idle by now
     const more = mails(pool, 2);
@@ -163,7 +144,10 @@ describe.each(VERSIONS)("%s", (version) => {
     const { port, ...server } = await receiver({ starttls: true, look: 5 });
     const getSocket = limitedSocket(limiter, () => TARGET);
     const options = { port, requireTLS: true, tls: { rejectUnauthorized: false }, getSocket };
-    const transports = [made(create, options), made(create, { ...options, pool: true, maxConnections: 10 })];
+    const transports = [
+      transportOf(version, options),
+      transportOf(version, { ...options, pool: true, maxConnections: 10 }),
+    ];
     await Promise.all(transports.map((transport) => mails(transport, 10)));
     expect(server.took.length).toBe(20);
     expect(sockets.peak(port)).toBe(2);
@@ -174,7 +158,7 @@ describe.each(VERSIONS)("%s", (version) => {
   it("does not count the wait for a slot as time to connect", async () => {
     const [limiter, { port, took }] = [limited(1), await receiver()];
     const getSocket = limitedSocket(limiter, () => TARGET);
-    const transport = made(create, { port, connectionTimeout: 200, getSocket });
+    const transport = transportOf(version, { port, connectionTimeout: 200, getSocket });
     const lease = await limiter.acquire(TARGET);
     const sent = transport.sendMail(MAIL);
     await new Promise((resolve) => setTimeout(resolve, 500));
@@ -186,7 +170,7 @@ describe.each(VERSIONS)("%s", (version) => {
   it("leaves from the address of the transport", async () => {
     const { port, peak } = await receiver();
     const getSocket = limitedSocket(limited(1), ({ localAddress }) => ({ ...TARGET, binding: localAddress }));
-    await mails(made(create, { port, localAddress: "127.0.0.5", getSocket }), 1);
+    await mails(transportOf(version, { port, localAddress: "127.0.0.5", getSocket }), 1);
     expect([...peak]).toEqual([["127.0.0.5", 1]]);
   });
 
@@ -194,7 +178,7 @@ describe.each(VERSIONS)("%s", (version) => {
     const [limiter, { port }] = [limited(1), await receiver()];
     const getSocket = limitedSocket(limiter, () => TARGET);
     for (const pool of [false, true]) {
-      const transport = made(create, { port, pool, getSocket });
+      const transport = transportOf(version, { port, pool, getSocket });
       await expect(transport.verify()).resolves.toBe(true);
     }
     await vi.waitFor(() => expect([...limiter.leases()]).toEqual([]));
@@ -207,14 +191,14 @@ it("nodemailer goes through its own proxy", async () => {
   const [limiter, { port, took }, proxy] = [limited(2), await receiver({ look: 5 }), await startProxy()];
   const options = { port, proxy: `http://127.0.0.1:${proxy.port}` };
   for (const pool of [false, true]) {
-    const transport = made(load("nodemailer").createTransport, { ...options, pool, maxConnections: 10 });
+    const transport = transportOf(NEWEST, { ...options, pool, maxConnections: 10 });
     transport.getSocket = limitedSocket(limiter, () => TARGET, {}, transport.getSocket);
     await mails(transport, 10);
     transport.close();
   }
   const lease = await limiter.acquire(TARGET);
   const other = await limiter.acquire(TARGET);
-  const transport = made(load("nodemailer").createTransport, { ...options, connectionTimeout: 200 });
+  const transport = transportOf(NEWEST, { ...options, connectionTimeout: 200 });
   transport.getSocket = limitedSocket(limiter, () => TARGET, {}, transport.getSocket);
   setTimeout(() => {
     lease.release();
@@ -231,8 +215,7 @@ it("an idle connection that does not answer QUIT is closed all the same", { time
   const { port } = server;
   const limiter = limited(1);
   const getSocket = limitedSocket(limiter, () => TARGET);
-  const { createTransport } = load("nodemailer");
-  const [first, second] = [1, 2].map(() => made(createTransport, { port, pool: true, getSocket }));
+  const [first, second] = [1, 2].map(() => transportOf(NEWEST, { port, pool: true, getSocket }));
   await mails(first!, 1);
   const sent = mails(second!, 1);
   await vi.waitFor(() => expect(server.faults).toBe(1));
@@ -265,7 +248,7 @@ describeServer("with limits of a cluster", () => {
       cluster: redisCluster(client, { ttl: 500, isNew: true }),
     });
     const { port, took } = await receiver({ starttls, look: 60_000 });
-    const transport = made(load("nodemailer").createTransport, {
+    const transport = transportOf(NEWEST, {
       ...{ port, pool, maxRequeues: 0, tls: { rejectUnauthorized: false } },
       getSocket: limitedSocket(limiter, () => TARGET, {}, dial),
     });
@@ -291,7 +274,7 @@ describeServer("with limits of a cluster", () => {
       return createLimiter(policy, { cluster: redisCluster(client, { ttl: 2000, isNew: true }) });
     });
     const pools = limiters.map((limiter) =>
-      made(load("nodemailer").createTransport, {
+      transportOf(NEWEST, {
         ...{ port, pool: true, maxConnections: 10, getSocket: limitedSocket(limiter, () => TARGET) },
       }),
     );

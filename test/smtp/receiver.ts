@@ -6,13 +6,18 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { createSecureContext, TLSSocket } from "node:tls";
 
 export type Phase = "greeting" | "ehlo" | "starttls" | "mail" | "rcpt" | "data" | "dot" | "quit";
-/** What a session does in a phase, instead of its part: no answer ever, the end of the connection, or a reply. */
-export type Fault = "stall" | "drop" | "reset" | `${number} ${string}`;
+/**
+ * What a session does in a phase, instead of its part: no answer ever, the end of the connection, or a reply; "deaf": it
+ * does its part, and never reads again.
+ */
+export type Fault = "stall" | "drop" | "reset" | "deaf" | `${number} ${string}`;
 
 export interface Behaviour {
   /** @default a free one */
   readonly port?: number;
   readonly starttls?: boolean;
+  /** It does not close a connection because the other side does. */
+  readonly keepsOpen?: boolean;
   /** How long it looks at each message, in milliseconds; or until that has settled. */
   readonly look?: number | Promise<unknown>;
   /** In this phase, the first so many sessions that reach it. */
@@ -92,7 +97,8 @@ export async function startReceiver(
         const { fault } = behaviour.fault;
         if (fault === "drop") return end();
         if (fault === "reset") return void accepted.resetAndDestroy();
-        if (fault !== "stall") reply(fault);
+        if (fault === "deaf") socket.pause();
+        if (fault !== "stall") reply(fault === "deaf" ? REPLIES[phase] : fault);
         return;
       }
       if (phase === "dot") {
@@ -124,7 +130,9 @@ export async function startReceiver(
         }
         const verb = line.slice(0, 8).split(" ")[0]!.toUpperCase();
         if (verb === "RCPT") rcpt = line.slice(line.indexOf("<") + 1, line.indexOf(">"));
-        void answer(NEXT[verb]!);
+        const phase = NEXT[verb];
+        if (phase === undefined) reply("500 What?");
+        else void answer(phase);
       }
     };
     const listen = (to: Socket): void => {
@@ -151,7 +159,10 @@ export async function startReceiver(
     total.peak = Math.max(total.peak, total.open);
   };
 
-  const server = createServer(session).listen(behaviour.port ?? 0, address);
+  const server = createServer({ allowHalfOpen: behaviour.keepsOpen === true }, session).listen(
+    behaviour.port ?? 0,
+    address,
+  );
   await once(server, "listening");
   return {
     address,
