@@ -1,8 +1,7 @@
 // Real transports of nodemailer, each version, with sockets of the limiter.
 
-import { once } from "node:events";
-import { createServer } from "node:http";
-import { type AddressInfo, connect } from "node:net";
+import { getEventListeners } from "node:events";
+import { connect } from "node:net";
 import { Redis } from "ioredis";
 import type { SendMailOptions } from "nodemailer";
 import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from "vitest";
@@ -123,6 +122,38 @@ describe.each(VERSIONS)("%s", (version) => {
     expect(back.took.length).toBe(8);
   });
 
+  it("counts each message once for rateLimit, over whichever connection it goes", async () => {
+    const [limiter, { port, took }] = [limited(1), await receiver()];
+    const getSocket = limitedSocket(limiter, () => TARGET);
+    const rate = { rateLimit: 6, rateDelta: 3_600_000 };
+    const pool = transportOf(version, {
+      port,
+      pool: true,
+      maxConnections: 4,
+      maxMessages: Infinity,
+      ...rate,
+      getSocket,
+    });
+    for (let i = 0; i < 20; i++) pool.sendMail(MAIL).catch(() => {});
+    await vi.waitFor(() => expect(took.length).toBe(6));
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    expect([took.length, sockets.total(port)]).toEqual([6, 1]);
+  });
+
+  it("leaves no listener on a signal that many mails share", async () => {
+    const [limiter, { port, took }] = [limited(1), await receiver()];
+    const { signal } = new AbortController();
+    const getSocket = limitedSocket(limiter, () => TARGET, { signal });
+    const options = { port, pool: true, maxConnections: 20, getSocket };
+    const pools = Array.from({ length: 3 }, () => transportOf(version, options));
+    const sent = pools.map((pool) => mails(pool, 20));
+    await vi.waitFor(() => expect(limiter.snapshot().waiting).toBeGreaterThan(30));
+    expect(getEventListeners(signal, "abort").length).toBe(1);
+    await Promise.all(sent);
+    expect(took.length).toBe(60);
+    expect(getEventListeners(signal, "abort")).toEqual([]);
+  });
+
   it("does not close a pooled connection in use", async () => {
     const { port, took } = await receiver({ look: 100 });
     const limiter = limited(1);
@@ -184,30 +215,6 @@ describe.each(VERSIONS)("%s", (version) => {
     await vi.waitFor(() => expect([...limiter.leases()]).toEqual([]));
     expect([sockets.total(port), sockets.peak(port)]).toEqual([2, 1]);
   });
-});
-
-// Older ones lose a greeting that comes as soon as the tunnel is open, with or without the limiter.
-it("nodemailer goes through its own proxy", async () => {
-  const [limiter, { port, took }, proxy] = [limited(2), await receiver({ look: 5 }), await startProxy()];
-  const options = { port, proxy: `http://127.0.0.1:${proxy.port}` };
-  for (const pool of [false, true]) {
-    const transport = transportOf(NEWEST, { ...options, pool, maxConnections: 10 });
-    transport.getSocket = limitedSocket(limiter, () => TARGET, {}, transport.getSocket);
-    await mails(transport, 10);
-    transport.close();
-  }
-  const lease = await limiter.acquire(TARGET);
-  const other = await limiter.acquire(TARGET);
-  const transport = transportOf(NEWEST, { ...options, connectionTimeout: 200 });
-  transport.getSocket = limitedSocket(limiter, () => TARGET, {}, transport.getSocket);
-  setTimeout(() => {
-    lease.release();
-    other.release();
-  }, 400); // which is none of the time to connect
-  await mails(transport, 1);
-  expect(took.length).toBe(21);
-  expect([proxy.peak(), sockets.peak(proxy.port)]).toEqual([2, 2]);
-  await vi.waitFor(() => expect([...limiter.leases()]).toEqual([]));
 });
 
 it("an idle connection that does not answer QUIT is closed all the same", { timeout: 20_000 }, async () => {
@@ -285,26 +292,3 @@ describeServer("with limits of a cluster", () => {
     for (const limiter of limiters) await limiter.close();
   });
 });
-
-/** An HTTP proxy that counts the tunnels that are open. */
-async function startProxy(): Promise<{ readonly port: number; peak(): number }> {
-  let [open, peak] = [0, 0];
-  const proxy = createServer().on("connect", ({ url }, client, head) => {
-    peak = Math.max(peak, ++open);
-    const [host, port] = String(url).split(":");
-    const upstream = connect(Number(port), host, () => {
-      client.write("HTTP/1.1 200 OK\r\n\r\n");
-      upstream.write(head);
-      upstream.pipe(client).pipe(upstream);
-    });
-    client.once("close", () => {
-      open--;
-      upstream.destroy();
-    });
-    for (const socket of [client, upstream]) socket.on("error", () => {});
-  });
-  proxy.listen(0, "127.0.0.1");
-  await once(proxy, "listening");
-  onTestFinished(() => void proxy.close());
-  return { port: (proxy.address() as AddressInfo).port, peak: () => peak };
-}

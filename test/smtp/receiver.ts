@@ -16,6 +16,8 @@ export interface Behaviour {
   /** @default a free one */
   readonly port?: number;
   readonly starttls?: boolean;
+  /** Under TLS from the start. */
+  readonly secure?: boolean;
   /** It does not close a connection because the other side does. */
   readonly keepsOpen?: boolean;
   /** How long it looks at each message, in milliseconds; or until that has settled. */
@@ -149,6 +151,7 @@ export async function startReceiver(
       listen(socket);
     };
     listen(accepted);
+    if (behaviour.secure) secure();
     void answer("greeting");
   };
   const count = (from: string, change: 1 | -1): void => {
