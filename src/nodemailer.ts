@@ -1,14 +1,26 @@
 // "outbound-limiter/nodemailer": the sockets of nodemailer's transports, each with a lease that ends with it. Nothing of
 // nodemailer is imported: it calls.
 
-import { type Dial, destroyOnceOver, dialled, type SocketOptions, type TransportOptions } from "./nodemailer/dial.js";
+import {
+  type Dial,
+  destroyOnceEnded,
+  dialled,
+  onceForgotten,
+  type SocketOptions,
+  type TransportOptions,
+} from "./nodemailer/dial.js";
 import { askerIn, inTurn, type Pool, type PoolResource, shareWithin } from "./nodemailer/pool.js";
 import { Signals } from "./signals.js";
 import type { AcquireOptions, Lease, Limiter, Target } from "./types.js";
 
-export type { Dial, TransportOptions } from "./nodemailer/dial.js";
+export type { Dial, Dialled, SocketOptions, TransportOptions } from "./nodemailer/dial.js";
 
 type Callback = (error: Error | null, socketOptions?: SocketOptions) => void;
+
+interface Opened {
+  readonly lease: Lease;
+  readonly socketOptions: SocketOptions;
+}
 
 /** The signals that users gave, and what waits under them. */
 const signals = new Signals<AbortController>((giveUp, reason) => giveUp.abort(reason));
@@ -54,12 +66,17 @@ export function limitedSocket(
 
   // Not an arrow function: nodemailer calls it as a method of the transport.
   return function getSocket(this: unknown, options: object, callback): void {
-    void answer(Object(this) as Pool, options as TransportOptions, callback);
+    answer(Object(this) as Pool, options as TransportOptions, callback).catch((error: unknown) => {
+      // What a callback throws is no rejection: without a limiter, nodemailer calls it from an event.
+      queueMicrotask(() => {
+        throw error;
+      });
+    });
   };
 
   async function answer(pool: Pool, options: TransportOptions, callback: Callback): Promise<void> {
     const resource = askerIn(pool);
-    let opened: { lease: Lease; socketOptions: SocketOptions };
+    let opened: Opened;
     try {
       opened = await open(pool, resource, options);
     } catch (error) {
@@ -70,22 +87,18 @@ export function limitedSocket(
     }
     const { lease, socketOptions } = opened;
     const { connection } = socketOptions;
-    const over = destroyOnceOver(connection, options);
     try {
+      const destroySoon = destroyOnceEnded(connection, { ...options, ...socketOptions });
       callback(null, socketOptions);
+      if (resource) shareWithin(pool, resource, lease, destroySoon);
     } catch (error) {
       connection.destroy();
       throw error;
     }
-    if (resource) shareWithin(pool, resource, lease, over);
   }
 
   /** A connection with its lease: both, or neither. */
-  async function open(
-    pool: Pool,
-    resource: PoolResource | undefined,
-    options: TransportOptions,
-  ): Promise<{ lease: Lease; socketOptions: SocketOptions }> {
+  async function open(pool: Pool, resource: PoolResource | undefined, options: TransportOptions): Promise<Opened> {
     const giveUp = new AbortController();
     const leave = (): void => giveUp.abort(new Error("The pool has closed this connection"));
     resource?.once("close", leave);
@@ -121,7 +134,7 @@ export function limitedSocket(
     const socketOptions = await dialled(dial, options, giveUp);
     const { connection } = socketOptions;
     if (connection.closed) throw new Error("The connection is closed already");
-    connection.once("close", release);
+    onceForgotten(connection, release);
     return socketOptions;
   }
 }

@@ -10,13 +10,13 @@ export interface TransportOptions {
   readonly port?: number | string | undefined;
   readonly secure?: boolean | undefined;
   readonly localAddress?: string | undefined;
-  /** For all from the dial to the greeting. */
+  /** For the look-up of the host, the dial, and TLS from the start; in nodemailer 10 STARTTLS as well. */
   readonly connectionTimeout?: Milliseconds | undefined;
-  /** Since when that counts, as `Date.now()`; not in every version of nodemailer. */
+  /** Since when that counts, as `Date.now()`; from nodemailer 10 on. */
   readonly connectStartedAt?: number | undefined;
   /** How long nothing may come or go. */
   readonly socketTimeout?: Milliseconds | undefined;
-  /** How long the other side may take to close a connection that is closed on this one; not in every version. */
+  /** How long the receiver may take to close what was closed here; from nodemailer 10 on. */
   readonly socketCloseTimeout?: Milliseconds | undefined;
   readonly [option: string]: unknown;
 }
@@ -34,20 +34,20 @@ export type Dial = (
   callback: (error: Error | null, dialled?: Dialled | false) => void,
 ) => void;
 
-interface Connected extends Dialled {
-  readonly connection: Socket;
-}
-
 /** What nodemailer merges into the options of a connection. */
-export interface SocketOptions extends Connected {
-  readonly connectionTimeout: Milliseconds;
+export interface SocketOptions extends Dialled {
+  readonly connection: Socket;
 }
 
 /** nodemailer's own defaults. */
 const CONNECTION_TIMEOUT: Milliseconds = 2 * 60_000;
 const SOCKET_TIMEOUT: Milliseconds = 10 * 60_000;
+/** How long one address of several may take. Node's own 250 ms are less than a SYN to the other side of the world. */
+const ATTEMPT_TIMEOUT: Milliseconds = 2_000;
 /** How long a receiver may take to answer QUIT while somebody waits for the slot, and to close what is closed here. */
 const CLOSE_TIMEOUT: Milliseconds = 5_000;
+/** How long it may take to notice that a connection is closed. */
+const NOTICE: Milliseconds = 50;
 const LONGEST_TIMEOUT: Milliseconds = 2 ** 31 - 1;
 
 /** A connected socket, destroyed on `giveUp`; which this aborts after `connectionTimeout`, that begins here. */
@@ -59,58 +59,79 @@ export async function dialled(
   giveUp.signal.throwIfAborted();
   const now = Date.now();
   const timeout = Number(options.connectionTimeout) || CONNECTION_TIMEOUT;
-  const timer = setTimeout(() => giveUp.abort(asOfNodemailer(new Error("Connection timeout"), "ETIMEDOUT")), timeout);
+  const timer = setTimeout(() => {
+    const error = Object.assign(new Error("Connection timeout"), { timeoutType: "CONNECT_TIMEOUT" });
+    giveUp.abort(asOfNodemailer(error, "ETIMEDOUT"));
+  }, timeout);
   try {
     const since = { ...options, connectStartedAt: now };
-    const connected = await (dial ? dialBy(dial, since, giveUp.signal) : dialTcp(since, giveUp.signal));
-    const waited = Math.max(0, now - (Number(options.connectStartedAt) || now));
-    return { ...connected, connectionTimeout: waited + timeout };
+    const socketOptions = await (dial ? dialBy(dial, since, giveUp.signal) : dialTcp(since, giveUp.signal));
+    // Before version 10 it counts from here, else from before the wait for the slot.
+    const { connectStartedAt = Date.now() } = options;
+    return { ...socketOptions, connectionTimeout: Math.max(1, now + timeout - connectStartedAt) };
   } finally {
     clearTimeout(timer);
   }
 }
 
 /** A TCP connection. Rejects once there is none, and there will be none. */
-function dialTcp({ host, port, secure, localAddress }: TransportOptions, giveUp: AbortSignal): Promise<Connected> {
-  const connection = connect({
-    host: host || "localhost",
-    port: Number(port) || (secure ? 465 : 587),
-    // From an address of one family the other cannot be reached.
-    ...(localAddress && { localAddress, family: isIP(localAddress) }),
-  });
-  addAbortSignal(giveUp, connection);
-  return new Promise((resolve, reject) => {
-    let trouble: Error & { syscall?: string } = new Error("Connection closed unexpectedly");
-    // For ever: what destroys it under a session of TLS is told to nodemailer by that.
-    connection.on("error", (error) => {
-      trouble = error;
+async function dialTcp(options: TransportOptions, giveUp: AbortSignal): Promise<SocketOptions> {
+  const { host, port, secure, localAddress } = options;
+  let connection: Socket;
+  try {
+    connection = connect({
+      host: host || "localhost",
+      port: Number(port) || (secure ? 465 : 587),
+      keepAlive: true,
+      autoSelectFamilyAttemptTimeout: ATTEMPT_TIMEOUT,
+      // From an address of one family the other cannot be reached.
+      ...(localAddress && { localAddress, family: isIP(localAddress) }),
     });
-    connection.once("connect", () => resolve({ connection }));
+  } catch (error) {
+    throw asOfNodemailer(error as Error, "ECONNECTION");
+  }
+  addAbortSignal(giveUp, connection);
+  let trouble: SystemError = new Error("Connection closed unexpectedly");
+  // Stays: nodemailer listens to its session of TLS alone, once there is one.
+  connection.on("error", (error) => {
+    trouble = error;
+  });
+  return new Promise((resolve, reject) => {
     // Not on "error": it is not closed by then.
-    connection.once("close", () => {
+    const failed = (): void => {
       const code = trouble.syscall === "getaddrinfo" ? "EDNS" : "ESOCKET";
+      trouble.message ||= String(trouble.errors?.at(-1)?.message);
       reject(giveUp.aborted ? giveUp.reason : asOfNodemailer(trouble, code));
+    };
+    connection.once("close", failed);
+    connection.once("connect", () => {
+      connection.off("close", failed);
+      resolve({ connection });
     });
   });
 }
 
+/** As Node has it: what went wrong in a call of the system, or with each address of a host. */
+type SystemError = Error & { readonly syscall?: string; readonly errors?: readonly Error[] };
+
 /** What a dial of somebody else gives; a socket that it gives with an error, too late or once more is destroyed. */
-function dialBy(dial: Dial, options: TransportOptions, giveUp: AbortSignal): Promise<Connected> {
+function dialBy(dial: Dial, options: TransportOptions, giveUp: AbortSignal): Promise<SocketOptions> {
   return new Promise((resolve, reject) => {
     giveUp.addEventListener("abort", () => reject(giveUp.reason));
     let isAnswered = false;
-    dial(options, (error, dialled) => {
-      const connection = dialled ? dialled.connection : undefined;
+    const promise: unknown = dial(options, (error, given) => {
+      const connection = given ? given.connection : undefined;
       connection?.on("error", () => {});
       if (error || !connection || isAnswered || giveUp.aborted) {
         connection?.destroy();
         reject(error ?? new Error("dial gave no connection"));
       } else {
         addAbortSignal(giveUp, connection);
-        resolve({ ...dialled, connection });
+        resolve({ ...given, connection });
       }
       isAnswered = true;
     });
+    Promise.resolve(promise).catch(reject);
   });
 }
 
@@ -120,24 +141,38 @@ function asOfNodemailer(error: Error, code: string): Error {
 }
 
 /**
- * Destroys a connection that is over for this side and that the other does not close: before version 10, nodemailer waits
- * for ever. It shows in its `end`, and under TLS in the silence.
+ * Destroys a connection that is closed here and that the receiver does not close; nodemailer does so from version 10 on.
+ * It calls `end` of a plain socket. Under TLS it calls that of its session, which does not show here, but nothing comes or
+ * goes any more.
  *
- * @returns the same, for who knows that it is over
+ * @returns destroys it soon as well, for who knows that it is closed here
  */
-export function destroyOnceOver(connection: Socket, options: TransportOptions): () => void {
+export function destroyOnceEnded(connection: Socket, options: TransportOptions): () => void {
   const grace = Math.min(Math.max(CLOSE_TIMEOUT, Number(options.socketCloseTimeout) || 0), LONGEST_TIMEOUT);
+  // Of a slow start of TLS, nodemailer itself says what is wrong with it.
+  const silence = Math.max(Number(options.socketTimeout) || SOCKET_TIMEOUT, Number(options.connectionTimeout) || 0);
   let timer: NodeJS.Timeout | undefined;
-  const over = (): void => {
-    timer ??= setTimeout(() => connection.destroy(), grace).unref();
+  const destroySoon = (): void => {
+    if (!connection.closed) timer ??= setTimeout(() => connection.destroy(), grace).unref();
   };
   const end = connection.end.bind(connection) as (...last: unknown[]) => Socket;
   connection.end = (...last: unknown[]) => {
-    over();
+    destroySoon();
     return end(...last);
   };
-  const silence = Math.max(Number(options.socketTimeout) || SOCKET_TIMEOUT, Number(options.connectionTimeout) || 0);
-  connection.setTimeout(silence).on("timeout", over);
+  connection.setTimeout(Math.min(silence, LONGEST_TIMEOUT)).on("timeout", destroySoon);
   connection.once("close", () => clearTimeout(timer));
-  return over;
+  return destroySoon;
+}
+
+/**
+ * Calls back once a connection is closed and the receiver does not count it any more. It may, for some milliseconds, if it
+ * was not the first to close; under TLS Node does not wait for that, and closes when the receiver has ended TLS.
+ */
+export function onceForgotten(connection: Socket, then: () => void): void {
+  connection.once("close", () => {
+    // A timer that keeps the process: those who wait for the slot may not.
+    if (connection.readableEnded) then();
+    else setTimeout(then, NOTICE);
+  });
 }

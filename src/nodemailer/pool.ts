@@ -8,8 +8,8 @@ export interface Pool {
   /** Messages that no connection has taken. */
   readonly _queue: unknown[];
   readonly _closed: boolean;
-  /** How many messages it has sent in this while, for its option `rateLimit`. */
-  readonly _rateLimit: { counter: number };
+  /** How many messages it has sent since when, for its option `rateLimit`; 0 is none. */
+  readonly _rateLimit: { readonly limit: number; counter: number; checkpoint: number | false };
 }
 
 /** A connection of the pool, also before there is one. */
@@ -41,13 +41,17 @@ export function askerIn({ _connections: resources = [] }: Pool): PoolResource | 
   return resource;
 }
 
-/** The slot of a resource. Until it has it, its message can go over another connection, and is not sent for `rateLimit`. */
+/**
+ * The slot of a resource. While it waits, its message can go over another connection; and the pool has counted it for
+ * `rateLimit` already: here it counts when it has a slot.
+ */
 export async function inTurn(pool: Pool, resource: PoolResource, slot: Promise<Lease>): Promise<Lease> {
+  const { _rateLimit: rate } = pool;
   waiting.add(resource);
-  pool._rateLimit.counter--;
+  if (rate.limit > 0) rate.counter--;
   try {
     const lease = await slot;
-    pool._rateLimit.counter++;
+    if (rate.limit > 0 && ++rate.counter === 1) rate.checkpoint = Date.now();
     return lease;
   } finally {
     waiting.delete(resource);
@@ -55,14 +59,17 @@ export async function inTurn(pool: Pool, resource: PoolResource, slot: Promise<L
 }
 
 /** A resource with a connection takes messages from those that wait for a slot, and ends when others wait for its own. */
-export function shareWithin(pool: Pool, resource: PoolResource, lease: Lease, over: () => void): void {
+export function shareWithin(pool: Pool, resource: PoolResource, lease: Lease, destroySoon: () => void): void {
   const end = (): void => {
     resource.available = false;
     if (resource.connection) resource.connection.quit();
-    over();
+    destroySoon();
   };
   // Before the pool's own listener, which gives it the first message of the queue.
-  resource.prependListener("available", () => takeBack(pool));
+  resource.prependListener("available", () => {
+    // Before version 10, one that `rateLimit` held back may have been closed meanwhile.
+    if (pool._connections?.includes(resource)) takeBack(pool);
+  });
   // After it: there was none.
   resource.on("available", () => {
     if (resource.available) lease.idle(end);
@@ -72,7 +79,7 @@ export function shareWithin(pool: Pool, resource: PoolResource, lease: Lease, ov
     lease.busy();
     send(...message);
   };
-  resource.once("close", over);
+  resource.once("close", destroySoon);
 }
 
 /** The message of the resource that waits longest for a slot is the first in the queue again. */
