@@ -5,7 +5,7 @@ import type { CheckedOptions } from "./checks.js";
 import { type Home, Member } from "./cluster/member.js";
 import { type Counters, fullCounters, lacksOnlyRemote } from "./core/counters.js";
 import { statesOf } from "./core/explain.js";
-import { type Counter, type Plan, withoutThoseOf } from "./core/plan.js";
+import { type Counter, type Plan, surplusOf, withoutThoseOf } from "./core/plan.js";
 import { Roll } from "./core/roll.js";
 import { describeTarget, normalTarget } from "./core/target.js";
 import { Deadlines } from "./deadlines.js";
@@ -36,6 +36,7 @@ const elapsed = (since: Milliseconds, now: Milliseconds): Milliseconds => Math.m
 
 export class Admission implements Lessor {
   readonly audience: Audience = new Audience(() => this.table.policy);
+  readonly idlers: Idlers = new Idlers();
   readonly held: Roll<HeldLease> = new Roll<HeldLease>();
   table: Table;
   isClosed = false;
@@ -43,7 +44,6 @@ export class Admission implements Lessor {
   readonly #clock: Clock;
   readonly #deadlines: Deadlines<Request>;
   readonly #signals = new Signals<Request>((request, reason) => this.remove(request, reason));
-  readonly #idlers = new Idlers();
   readonly #member: Member<Request, HeldLease> | undefined;
   readonly #onEmpty = new Set<() => void>();
   /** Asked for last, so that who only tells of a time need not ask again. */
@@ -134,11 +134,11 @@ export class Admission implements Lessor {
     // Nothing below can fail: a policy is checked when it is made, and the targets were when they came.
     this.table = table;
     table.carryOver(this.held);
-    this.#idlers.carryOver(this.held);
+    this.idlers.carryOver(this.held);
     this.#member?.moved(before.counters, table.counters);
     const granted = this.#grant(table.rejoin(waiting));
     if (this.audience.wants(CHANNELS.updated)) {
-      const over = [...table.counters.live()].filter(({ inUse, limit, ceiling }) => inUse > Math.max(limit, ceiling));
+      const over = [...table.counters.live()].filter((counter) => surplusOf(counter) > 0);
       this.audience.tell("updated", { from: before.policy.source, to: policy.source, overLimit: this.#states(over) });
     }
     this.#tellGranted(granted);
@@ -155,6 +155,7 @@ export class Admission implements Lessor {
     }
     this.#nudge();
     for (const [index, { target, plan, since }] of waiting.entries()) this.refuse(target, plan, errors[index], since);
+    this.idlers.close(this.held);
     if (this.held.length > 0 && patience > 0) await this.#emptied(patience);
     if (this.held.length === 0) await this.#member?.leave();
   }
@@ -176,7 +177,7 @@ export class Admission implements Lessor {
     this.held.remove(lease);
     const granted = this.#grant(this.table.counters.drop(lease.plan, lease.reserve));
     // Not before: who gets its slots now needs no other one's.
-    if (lease.wanted !== undefined) this.#idlers.end(lease);
+    if (lease.wanted !== undefined) this.idlers.end(lease);
     if (lease.plan.remote) this.#member?.leased(-1);
     if (this.audience.wants(CHANNELS.released)) {
       this.audience.tell("released", { target: lease.target, held: elapsed(lease.since, this.#safeNow()) });
@@ -234,20 +235,12 @@ export class Admission implements Lessor {
 
   /** The lease holds what it needs for the target: the rest is given back. */
   #moveTo(lease: HeldLease, target: Target, plan: Plan): void {
-    if (lease.wanted !== undefined) this.#idlers.end(lease);
+    if (lease.wanted !== undefined) this.idlers.end(lease);
     const before = lease.plan;
     if (before.remote !== plan.remote) this.#member?.leased(plan.remote ? 1 : -1);
     lease.plan = plan;
     lease.target = target;
     this.#tellGranted(this.#grant(this.table.counters.drop(withoutThoseOf(before, plan), false)));
-  }
-
-  idle(lease: HeldLease): void {
-    this.#idlers.begin(lease);
-  }
-
-  busy(lease: HeldLease): void {
-    this.#idlers.end(lease);
   }
 
   tellLost(target: Target, error: LeaseLostError): void {
@@ -372,7 +365,7 @@ export class Admission implements Lessor {
   /** The cluster is asked for what the line lacks, and given what is not needed; idle connections are asked to end. */
   #nudge(): void {
     const { line, returned } = this.table.counters;
-    if (line.idle.size > 0) this.#idlers.ask(line.idle);
+    if (line.idle.size > 0) this.idlers.ask(line.idle);
     if (this.#member !== undefined && (line.pressed.size > 0 || returned.size > 0)) this.#member.nudge();
   }
 

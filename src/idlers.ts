@@ -1,6 +1,6 @@
-// Connections that are open and unused, as in a pool: asked to end when somebody waits for their slots.
+// Connections that are open and unused, as in a pool: asked to end when they are in somebody's way.
 
-import type { Counter } from "./core/plan.js";
+import { type Counter, type Plan, surplusOf } from "./core/plan.js";
 import type { HeldLease } from "./lease.js";
 import { quietly } from "./quietly.js";
 
@@ -14,44 +14,46 @@ interface Holders {
 
 /**
  * INVARIANT: `counter.idle` is how many leases of `idle` it has, so that nobody looks here for a counter without any. No
- * more are asked than requests wait.
+ * more are asked than requests wait or slots are held above the limit.
  */
 export class Idlers {
   readonly #holders = new Map<Counter, Holders>();
+  #isClosing = false;
 
   /** A lease is idle from now on, until it ends or is busy. */
   begin(lease: HeldLease): void {
-    const waitedFor: Counter[] = [];
+    const pressed: Counter[] = [];
     for (const counter of lease.plan.counters) {
       if (counter.limit === Number.POSITIVE_INFINITY) continue;
       this.#of(counter).idle.add(lease);
       counter.idle++;
-      if (isWaitedFor(counter)) waitedFor.push(counter);
+      if (isPressed(counter)) pressed.push(counter);
     }
-    this.ask(waitedFor);
+    if (this.#isClosing) this.#ask(lease);
+    else this.ask(pressed);
   }
 
   /** A lease is given back, or in use again: then somebody else may have to be asked. */
   end(lease: HeldLease): void {
     lease.wanted = undefined;
-    const waitedFor: Counter[] = [];
+    const pressed: Counter[] = [];
     for (const counter of lease.plan.counters) {
       const holders = this.#holders.get(counter);
       if (holders === undefined) continue;
       if (holders.idle.delete(lease)) counter.idle--;
-      if (holders.asked.delete(lease) && isWaitedFor(counter)) waitedFor.push(counter);
+      if (holders.asked.delete(lease) && isPressed(counter)) pressed.push(counter);
       if (holders.idle.size + holders.asked.size === 0) this.#holders.delete(counter);
     }
-    this.ask(waitedFor);
+    this.ask(pressed);
   }
 
-  /** Asks as many of the idle leases of some counters as requests wait for those, and empties the set. */
+  /** Asks as many of the idle leases of some counters as have to end, and empties the set. */
   ask(counters: Iterable<Counter> & { clear?: () => void }): void {
     for (const counter of counters) {
       const holders = this.#holders.get(counter);
       if (holders === undefined) continue;
       // How many wait in other processes is not known: one after the other.
-      const wanted = Math.max(counter.wanted, counter.awaited ? 1 : 0);
+      const wanted = surplusOf(counter) + Math.max(counter.wanted, counter.awaited ? 1 : 0);
       for (const lease of holders.idle) {
         if (holders.asked.size >= wanted) break;
         this.#ask(lease);
@@ -60,11 +62,24 @@ export class Idlers {
     counters.clear?.();
   }
 
+  /** All idle leases are asked, now and from now on. */
+  close(leases: Iterable<HeldLease>): void {
+    if (this.#isClosing) return;
+    this.#isClosing = true;
+    for (const lease of leases) if (lease.wanted !== undefined) this.#ask(lease);
+  }
+
+  /** Whether more leases of a limit are held than it allows, those not counted that were asked to end. */
+  hasSurplus({ counters }: Plan): boolean {
+    return counters.some((counter) => surplusOf(counter) > (this.#holders.get(counter)?.asked.size ?? 0));
+  }
+
   /** The leases have other counters now. */
   carryOver(leases: Iterable<HeldLease>): void {
-    if (this.#holders.size === 0) return;
+    const asked = new Set([...this.#holders.values()].flatMap((holders) => [...holders.asked]));
     this.#holders.clear();
-    for (const lease of leases) if (lease.wanted !== undefined) this.begin(lease);
+    for (const lease of asked) for (const counter of lease.plan.counters) this.#of(counter).asked.add(lease);
+    for (const lease of leases) if (lease.wanted !== undefined && !asked.has(lease)) this.begin(lease);
   }
 
   #ask(lease: HeldLease): void {
@@ -91,7 +106,10 @@ export class Idlers {
   }
 }
 
-/** Whether a slot of it that comes free helps somebody. */
-function isWaitedFor({ awaited, waiting }: Counter): boolean {
-  return awaited || (waiting !== undefined && waiting.parked.length + waiting.lowVolume.length > 0);
+/** Whether it helps if a lease of it ends. */
+function isPressed(counter: Counter): boolean {
+  const { awaited, waiting } = counter;
+  return (
+    awaited || (waiting !== undefined && waiting.parked.length + waiting.lowVolume.length > 0) || surplusOf(counter) > 0
+  );
 }

@@ -47,6 +47,10 @@ class TracedLease implements Lease {
     return this.#lease.lost;
   }
 
+  get surplus(): boolean {
+    return this.#lease.surplus;
+  }
+
   idle(wanted: () => void): void {
     this.#lease.idle(wanted);
   }

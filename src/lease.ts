@@ -7,8 +7,12 @@ import type { Lease, Milliseconds, Target } from "./types.js";
 
 /** Who gets the slots back. */
 export interface Lessor {
-  idle(lease: HeldLease): void;
-  busy(lease: HeldLease): void;
+  /** Of those that are idle. */
+  readonly idlers: {
+    begin(lease: HeldLease): void;
+    end(lease: HeldLease): void;
+    hasSurplus(plan: Plan): boolean;
+  };
   move(lease: HeldLease, target: Target): Promise<boolean>;
   giveBack(lease: HeldLease): void;
   tellLost(target: Target, error: LeaseLostError): void;
@@ -54,13 +58,18 @@ export class HeldLease implements Lease {
   idle(wanted: () => void): void {
     if (typeof wanted !== "function") throw new TypeError(`idle needs a function to call, not ${typeof wanted}`);
     if (this.#lessor === undefined) return;
-    if (this.wanted !== undefined) this.#lessor.busy(this);
+    const { idlers } = this.#lessor;
+    if (this.wanted !== undefined) idlers.end(this);
     this.wanted = wanted;
-    this.#lessor.idle(this);
+    idlers.begin(this);
   }
 
   busy(): void {
-    if (this.wanted !== undefined) this.#lessor?.busy(this);
+    if (this.wanted !== undefined) this.#lessor?.idlers.end(this);
+  }
+
+  get surplus(): boolean {
+    return this.#lessor?.idlers.hasSurplus(this.plan) ?? false;
   }
 
   async move(target: Target): Promise<boolean> {

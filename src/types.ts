@@ -73,7 +73,8 @@ export interface Lease extends Disposable {
   readonly lost: AbortSignal;
   /**
    * The connection is open but unused, as in a pool: `wanted` is called, once and soon, when a request waits for a slot
-   * that this lease holds. Close the connection then, if it is still unused. Without a call the lease is busy.
+   * that this lease holds, more slots are held than a limit allows that was lowered, or the limiter closes. Close the
+   * connection then, if it is still unused. Without a call the lease is busy.
    *
    * @throws {TypeError} `wanted` is not a function
    * @example
@@ -82,6 +83,14 @@ export interface Lease extends Disposable {
   idle(wanted: () => void): void;
   /** The connection is in use again: nobody asks for its slots. */
   busy(): void;
+  /**
+   * Whether more connections are open under one of its limits than that allows, as `update` lowered it; those that were
+   * asked to end do not count. A pool that is never idle asks after each message, and ends the connection.
+   *
+   * @example
+   * if (lease.surplus) connection.quit();
+   */
+  readonly surplus: boolean;
   /**
    * Goes on to another target: the next MX host after a failed dial, or another domain over the same connection. What
    * both have in common is kept; slots of the other limits are taken if all have room at once, and only then those that
@@ -333,8 +342,8 @@ export interface Limiter extends AsyncDisposable {
   leases(): Iterable<LeaseInfo>;
   /**
    * Puts another policy in force, as if it had been there from the start: every held lease and every waiting request is
-   * resolved again. Nothing is revoked; a lowered limit admits nobody until enough are given back. Requests that now
-   * fit are admitted before it returns.
+   * resolved again. Nothing is revoked; a lowered limit admits nobody until enough are given back, and asks idle leases
+   * to end (see {@link Lease.idle}). Requests that now fit are admitted before it returns.
    *
    * A held or waiting target whose group contradicts the new policy is in the group that the policy says.
    *
@@ -342,8 +351,8 @@ export interface Limiter extends AsyncDisposable {
    */
   update(policy: Policy): void;
   /**
-   * Refuses new requests, rejects the waiting ones with `LimiterClosedError`, resolves when every lease is back or
-   * after `timeout` milliseconds (default Infinity). Never revokes a lease.
+   * Refuses new requests, rejects the waiting ones with `LimiterClosedError`, asks idle leases to end, resolves when every
+   * lease is back or after `timeout` milliseconds (default Infinity). Never revokes a lease.
    *
    * @throws {RangeError} a `timeout` that is negative or not a number
    */

@@ -130,3 +130,8 @@ export function isPastLimit(plan: Plan): boolean {
 export function hold(plan: Plan): void {
   for (const counter of plan.counters) counter.inUse++;
 }
+
+/** Slots held above the limit, as it was lowered since. */
+export function surplusOf({ inUse, others, limit, ceiling }: Counter): number {
+  return Math.max(0, inUse + others - Math.max(limit, ceiling));
+}

@@ -140,6 +140,63 @@ describe.each(VERSIONS)("%s", (version) => {
     expect([took.length, sockets.total(port)]).toEqual([6, 1]);
   });
 
+  it("begins the time of rateLimit when a message has its slot", async () => {
+    const [limiter, { port, took }] = [limited(1), await receiver()];
+    const getSocket = limitedSocket(limiter, () => TARGET);
+    const pool = transportOf(version, { port, pool: true, rateLimit: 1, rateDelta: 1000, getSocket });
+    const lease = await limiter.acquire(TARGET);
+    const sent = mails(pool, 2);
+    await new Promise((resolve) => setTimeout(resolve, 1100));
+    lease.release();
+    await vi.waitFor(() => expect(took.length).toBe(1));
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    expect(took.length).toBe(1);
+    await sent;
+  });
+
+  it.each([0, 200])(
+    "waits %i ms for a further connection, and sends over those it has all the same",
+    async (timeout) => {
+      const [limiter, { port, took }] = [limited(2), await receiver({ look: 20 })];
+      const getSocket = limitedSocket(limiter, () => TARGET, { timeout });
+      const pool = transportOf(version, { port, pool: true, maxConnections: 30, maxMessages: Infinity, getSocket });
+      const order: number[] = [];
+      await Promise.all(Array.from({ length: 80 }, (_, at) => pool.sendMail(MAIL).then(() => order.push(at))));
+      expect([took.length, sockets.total(port)]).toEqual([80, 2]);
+      for (const [at, message] of order.entries()) expect(Math.abs(at - message)).toBeLessThan(3);
+    },
+  );
+
+  it("closes connections of a pool that are above a lowered limit, idle or busy", async () => {
+    const [limiter, { port, took }] = [limited(6), await receiver({ look: 10 })];
+    const getSocket = limitedSocket(limiter, () => TARGET);
+    const pool = transportOf(version, { port, pool: true, maxConnections: 10, maxMessages: Infinity, getSocket });
+    await mails(pool, 30);
+    expect(sockets.open(port)).toBe(6);
+    limiter.update(parsePolicy("max_outbound_connections = 4"));
+    await vi.waitFor(() => expect(sockets.open(port)).toBe(4));
+    let isOver = false;
+    const busy = Array.from({ length: 10 }, async () => {
+      while (!isOver) await pool.sendMail(MAIL);
+    });
+    limiter.update(parsePolicy("max_outbound_connections = 1"));
+    await vi.waitFor(() => expect(limiter.snapshot().leases).toBe(1));
+    isOver = true;
+    const before = took.length;
+    await Promise.all(busy);
+    expect(took.length).toBeGreaterThan(before);
+    expect(limiter.snapshot().leases).toBe(1);
+  });
+
+  it("closes idle connections of a pool when the limiter closes", async () => {
+    const [limiter, { port }] = [limited(3), await receiver()];
+    const pool = transportOf(version, { port, pool: true, getSocket: limitedSocket(limiter, () => TARGET) });
+    await mails(pool, 10);
+    expect(sockets.open(port)).toBe(3);
+    await limiter.close();
+    expect(sockets.open(port)).toBe(0);
+  });
+
   it("leaves no listener on a signal that many mails share", async () => {
     const [limiter, { port, took }] = [limited(1), await receiver()];
     const { signal } = new AbortController();
@@ -264,7 +321,7 @@ describeServer("with limits of a cluster", () => {
     redis.freeze();
     await vi.waitFor(() => expect(sockets.open(port)).toBe(0), 5000);
     expect((await sent).map(({ status }) => status)).toEqual(["rejected", "rejected"]);
-    expect([...limiter.leases()]).toEqual([]);
+    await vi.waitFor(() => expect([...limiter.leases()]).toEqual([]));
     expect(took).toEqual([]);
     redis.thaw();
     await limiter.close();

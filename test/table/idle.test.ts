@@ -112,6 +112,65 @@ describe("an idle lease", () => {
     expect(next.state).toBe("resolved");
   });
 
+  it("is asked when a limit is lowered below what is open, and not more than are above it", async () => {
+    const { limiter } = open("max_outbound_connections = 5");
+    const leases = [1, 2, 3, 4, 5].map(() => limiter.tryAcquire(GMAIL)!);
+    const asked: number[] = [];
+    for (const [at, lease] of leases.slice(0, 4).entries()) lease.idle(() => asked.push(at));
+    limiter.update(parsePolicy("max_outbound_connections = 3"));
+    await turn();
+    expect(asked).toEqual([0, 1]);
+    // They have not ended yet, and that is enough.
+    leases[4]!.idle(() => asked.push(4));
+    limiter.update(parsePolicy("max_outbound_connections = 3"));
+    await turn();
+    expect(asked).toEqual([0, 1]);
+    limiter.update(parsePolicy("max_outbound_connections = 2"));
+    await turn();
+    expect(asked).toEqual([0, 1, 2]);
+    for (const lease of leases) lease.release();
+  });
+
+  it("is asked under a limit that there was not before", async () => {
+    const { limiter } = open("max_outbound_connections = -1\nserver_max_outbound_connections = -1");
+    const leases = [limiter.tryAcquire(GMAIL)!, limiter.tryAcquire(GMAIL)!];
+    for (const lease of leases) lease.idle(lease.release);
+    limiter.update(parsePolicy("max_outbound_connections = 1"));
+    await turn();
+    expect(limiter.snapshot().leases).toBe(1);
+  });
+
+  it("keeps what it has out of the reserve", async () => {
+    const { limiter } = open("server_max_outbound_connections = 1\nserver_reserve_outbound_connections = 1");
+    const leases = [limiter.tryAcquire(GMAIL)!, limiter.tryAcquire({ domain: "orange.fr" })!];
+    for (const lease of leases) lease.idle(lease.release);
+    await turn();
+    expect([limiter.snapshot().leases, leases[1]!.surplus]).toEqual([2, false]);
+  });
+
+  it("is asked when the limiter closes, also if it is idle only then", async () => {
+    const { limiter } = open("max_outbound_connections = 5");
+    const leases = [1, 2, 3].map(() => limiter.tryAcquire(GMAIL)!);
+    const asked: number[] = [];
+    const idle = (at: number) => {
+      leases[at]!.idle(() => {
+        asked.push(at);
+        setTimeout(leases[at]!.release);
+      });
+    };
+    idle(0);
+    idle(1);
+    const closed = watch(limiter.close());
+    void limiter.close();
+    await turn();
+    expect([asked, closed.state]).toEqual([[0, 1], "pending"]);
+    idle(2);
+    await turn();
+    expect(asked).toEqual([0, 1, 2]);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    expect(closed.state).toBe("resolved");
+  });
+
   it("is asked when another process waits for a limit of the cluster", async () => {
     const cluster = memoryCluster();
     const policy = "cluster_server_max_outbound_connections = 1";
@@ -131,5 +190,24 @@ describe("an idle lease", () => {
     const next = watch(there.acquire(GMAIL));
     for (let turns = 0; turns < 5; turns++) await turn();
     expect(next.state).toBe("resolved");
+  });
+});
+
+describe("a lease that is busy", () => {
+  it("says whether it is above a lowered limit, those not counted that end already", async () => {
+    const { limiter } = open("max_outbound_connections = 3\nserver_max_outbound_connections = 10");
+    const leases = [1, 2, 3].map(() => limiter.tryAcquire(GMAIL)!);
+    const other = limiter.tryAcquire({ domain: "orange.fr" })!;
+    expect(leases.map(({ surplus }) => surplus)).toEqual([false, false, false]);
+    limiter.update(parsePolicy("max_outbound_connections = 1\nserver_max_outbound_connections = 10"));
+    expect([...leases, other].map(({ surplus }) => surplus)).toEqual([true, true, true, false]);
+    leases[0]!.idle(() => {});
+    expect(leases.map(({ surplus }) => surplus)).toEqual([true, true, true]);
+    leases[1]!.idle(() => {});
+    expect(leases[2]!.surplus).toBe(false);
+    leases[0]!.busy();
+    expect(leases[2]!.surplus).toBe(true);
+    leases[0]!.release();
+    expect(leases.map(({ surplus }) => surplus)).toEqual([false, false, false]);
   });
 });
