@@ -6,7 +6,7 @@ import { createLimiter, type LocalLimiter, parsePolicy } from "../../src/index.j
 import { limitedSocket } from "../../src/nodemailer.js";
 import { type Behaviour, startReceiver } from "../smtp/receiver.js";
 import { countSockets, type SocketCounts } from "./sockets.js";
-import { transportOf, VERSIONS } from "./versions.js";
+import { transportOf, VERSIONS, type Version } from "./versions.js";
 
 const TIMEOUTS = { connectionTimeout: 400, greetingTimeout: 400, socketTimeout: 400 };
 const MAIL: SendMailOptions = { from: "us@sender.example", to: "you@example.com", text: "Hello" };
@@ -21,7 +21,7 @@ beforeEach(() => {
 });
 afterEach(() => sockets[Symbol.dispose]());
 
-async function send(version: (typeof VERSIONS)[number], behaviour: Behaviour, options: object, mail = MAIL) {
+async function send(version: Version, behaviour: Behaviour, options: object, mail = MAIL) {
   const server = await startReceiver("127.0.0.1", { keepsOpen: true, ...behaviour });
   onTestFinished(() => server[Symbol.asyncDispose]());
   const { port } = server;
