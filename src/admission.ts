@@ -273,13 +273,22 @@ export class Admission implements Lessor {
   /** What held them up is found out before the first of them leaves, and once for all of one queue. */
   #timeOut(due: readonly Request[]): void {
     const now = this.#safeNow();
-    const blockedBy = new Map<Plan, readonly ExplainedLimit[]>();
-    for (const { plan } of due) if (!blockedBy.has(plan)) blockedBy.set(plan, this.table.blockedBy(plan, now));
-    for (const request of due) {
+    const known = new Map<Plan, readonly ExplainedLimit[]>();
+    const blockedBy = due.map(({ plan, rivals }) => {
+      if (rivals !== undefined)
+        return this.table.blockedBy(
+          rivals.map(({ plan: other }) => other),
+          now,
+        );
+      const limits = known.get(plan) ?? this.table.blockedBy([plan], now);
+      known.set(plan, limits);
+      return limits;
+    });
+    for (const [at, request] of due.entries()) {
       const { plan, target, timeout, since } = request;
       const waited = Math.max(timeout, Math.round(now - since));
       const name = describeTarget(plan.target);
-      this.remove(request, new AcquireTimeoutError(name, timeout, target, waited, blockedBy.get(plan) ?? NONE));
+      this.remove(request, new AcquireTimeoutError(name, timeout, target, waited, blockedBy[at] ?? NONE));
     }
   }
 

@@ -1,7 +1,7 @@
 // Checks of what callers pass beside targets and policies.
 
 import { systemClock } from "./clock.js";
-import type { LimiterOptions, Milliseconds } from "./types.js";
+import type { AcquireOptions, LimiterOptions, Milliseconds } from "./types.js";
 
 /** The options of a limiter, with their defaults. */
 export type CheckedOptions = Required<Pick<LimiterOptions, "maxWaiting" | "matchCacheSize" | "clock">> &
@@ -34,6 +34,20 @@ function checkCount(name: string, value: unknown, least: number): void {
   if (value !== Number.POSITIVE_INFINITY && (!Number.isSafeInteger(value) || value < least)) {
     throw new RangeError(`Limiter option ${name} must be a whole number from ${least}, not ${value}`);
   }
+}
+
+/**
+ * @returns the timeout, or its default
+ * @throws {TypeError} an option of the wrong type
+ * @throws {RangeError} a timeout that is negative or not a number
+ */
+export function checkAcquire(options: AcquireOptions): Milliseconds {
+  if (typeof options !== "object" || options === null)
+    throw new TypeError(`Options must be an object, not ${options === null ? "null" : typeof options}`);
+  const { signal, timeout } = options;
+  if (signal !== undefined && typeof signal?.throwIfAborted !== "function")
+    throw new TypeError(`Option signal must be an AbortSignal, not ${signal === null ? "null" : typeof signal}`);
+  return checkTimeout(timeout);
 }
 
 export function checkTimeout(timeout: unknown): Milliseconds {

@@ -23,6 +23,15 @@ export abstract class LimiterError extends Error {
   }
 }
 
+/** Any error of this package: its `code` tells TypeScript which. */
+export type AnyLimiterError =
+  | PolicyError
+  | AcquireTimeoutError
+  | QueueFullError
+  | LimiterClosedError
+  | ClusterError
+  | LeaseLostError;
+
 /**
  * Whether an error was thrown by this package, by this copy of it or another.
  *
@@ -30,11 +39,11 @@ export abstract class LimiterError extends Error {
  * try {
  *   await limiter.acquire(target, { timeout: 30_000 });
  * } catch (error) {
- *   if (isLimiterError(error) && error.code === "ERR_LIMITER_TIMEOUT") defer(message);
+ *   if (isLimiterError(error) && error.code === "ERR_LIMITER_TIMEOUT") defer(message, error.blockedBy);
  *   else throw error;
  * }
  */
-export function isLimiterError(error: unknown): error is LimiterError {
+export function isLimiterError(error: unknown): error is AnyLimiterError {
   return typeof error === "object" && error !== null && (error as { [BRAND]?: unknown })[BRAND] === true;
 }
 

@@ -3,6 +3,7 @@
 export { memoryCluster } from "./cluster/memory.js";
 export {
   AcquireTimeoutError,
+  type AnyLimiterError,
   ClusterError,
   isLimiterError,
   LeaseLostError,

@@ -1,7 +1,7 @@
 // createLimiter: the promises of callers around the table of counters.
 
 import { Admission } from "./admission.js";
-import { type CheckedOptions, checkOptions, checkTimeout } from "./checks.js";
+import { type CheckedOptions, checkAcquire, checkOptions, checkTimeout } from "./checks.js";
 import { lacksOnlyRemote } from "./core/counters.js";
 import type { Plan } from "./core/plan.js";
 import { describeTarget } from "./core/target.js";
@@ -76,7 +76,7 @@ class OutboundLimiter implements LocalLimiter {
 
   #acquire(targets: readonly Target[], options: AcquireOptions): Promise<Lease> {
     const admission = this.#admission;
-    const timeout = checkTimeout(options.timeout);
+    const timeout = checkAcquire(options);
     const plans = targets.map((target) => admission.plan(target));
     options.signal?.throwIfAborted();
     for (const [at, plan] of plans.entries()) {
@@ -88,7 +88,7 @@ class OutboundLimiter implements LocalLimiter {
     const name = describeTarget(plan.target);
     const isProbe = timeout === 0 && plans.some(lacksOnlyRemote);
     if (timeout === 0 && !isProbe) {
-      const blockedBy = admission.table.blockedBy(plan, admission.lastNow);
+      const blockedBy = admission.table.blockedBy(plans, admission.lastNow);
       throw admission.refuse(target, plan, new AcquireTimeoutError(name, 0, target, 0, blockedBy));
     }
     const { waiting } = admission;

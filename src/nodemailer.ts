@@ -1,6 +1,7 @@
 // "outbound-limiter/nodemailer": the sockets of nodemailer's transports, each with a lease that ends with it. Nothing of
 // nodemailer is imported: it calls.
 
+import { checkAcquire } from "./checks.js";
 import {
   type Dial,
   destroyOnceEnded,
@@ -51,7 +52,9 @@ const signals = new Signals<AbortController>((giveUp, reason) => giveUp.abort(re
  *   that it gives later is destroyed
  * @returns a function that hands its callback what `acquire`, `target` and `dial` throw, untouched, and of a connection
  *   that fails the error that nodemailer's own would be: `code` "ESOCKET", "EDNS" or "ETIMEDOUT", `command` "CONN"
- * @throws {TypeError} `target` is not a function, or `dial` is false: nodemailer has that once a first mail was sent
+ * @throws {TypeError} `target` is not a function, an option of `acquire` has the wrong type, or `dial` is false: nodemailer
+ *   has that once a first mail was sent
+ * @throws {RangeError} a `timeout` that is negative or not a number
  * @example
  * const getSocket = limitedSocket(limiter, ({ host }) => ({ domain: "example.com", host }));
  */
@@ -62,6 +65,7 @@ export function limitedSocket(
   dial?: Dial | false,
 ): (options: object, callback: Callback) => void {
   if (typeof target !== "function") throw new TypeError(`target must be a function, not ${typeof target}`);
+  checkAcquire(acquire);
   if (dial === false) throw new TypeError("dial is false: set transport.getSocket before the first mail is sent");
 
   // Not an arrow function: nodemailer calls it as a method of the transport.

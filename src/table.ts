@@ -60,10 +60,16 @@ export class Table {
     return this.plans.ofNormal(regroup(target, bindingGroup, this.data));
   }
 
-  /** The limits that a target waits for now. */
-  blockedBy(plan: Plan, now: Milliseconds): readonly ExplainedLimit[] {
-    const full = new Set(fullCounters(plan).map(({ key }) => key));
-    return explainLimits(this.scopes(plan.target), this.counters, now, this.#oldestWaits(now), full);
+  /** The limits that a request waits for now, for one target or whichever of several comes first. */
+  blockedBy(plans: readonly Plan[], now: Milliseconds): readonly ExplainedLimit[] {
+    const oldest = this.#oldestWaits(now);
+    const blockedBy = new Map<string, ExplainedLimit>();
+    for (const plan of plans) {
+      const full = new Set(fullCounters(plan).map(({ key }) => key));
+      const limits = explainLimits(this.scopes(plan.target), this.counters, now, oldest, full);
+      for (const limit of limits) if (!blockedBy.has(limit.key)) blockedBy.set(limit.key, limit);
+    }
+    return [...blockedBy.values()];
   }
 
   /**

@@ -310,7 +310,7 @@ export interface Limiter extends AsyncDisposable {
   /**
    * `acquire` for the first of several targets that has room, as for the MX hosts of a domain in order of preference. If
    * none has, waits in the queues of all, and takes the one that comes first; `lease.target` tells which. Errors and events
-   * are about the first of them.
+   * name the first of them; `blockedBy` of an `AcquireTimeoutError` has the limits that were full for any.
    *
    * @throws {TypeError} no list of targets, or an empty one
    * @throws what `acquire` throws

@@ -50,7 +50,7 @@ const socket = new net.Socket();
 const lease = await limiter.acquire(target);
 const message = "a message";
 const deliver = async (to: string): Promise<void> => console.log(to);
-const defer = (what: string): void => console.log(what);
+const defer = (what: string, why: unknown): void => console.log(what, why);
 void [limiter, lease, connection, target, socket, message, deliver, defer, definePolicy, isLimiterError, loadPolicy, parsePolicy, createLimiter];
 let unused: Target | undefined; void unused;
 `;

@@ -66,8 +66,9 @@ export class Plans {
   /** The plan of a target whose names are in their normal form as they were given, if it was seen before. */
   #seen(target: Target): Plan | undefined {
     const frame = this.#frames.get(target?.binding ?? DEFAULT);
-    if (frame === undefined || (target.bindingGroup !== undefined && target.bindingGroup !== frame.group))
-      return undefined;
+    // Of what is no object at all, `normalTarget` says so.
+    if (frame === undefined || !target) return undefined;
+    if (target.bindingGroup !== undefined && target.bindingGroup !== frame.group) return undefined;
     return find(frame, target.domain, target.host);
   }
 

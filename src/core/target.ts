@@ -20,6 +20,8 @@ export interface NormalTarget {
 export function normalTarget(target: Target, policy: PolicyData): NormalTarget {
   if (typeof target !== "object" || target === null)
     throw new TypeError(`A target must be an object, not ${shown(target)}`);
+  if (Array.isArray(target)) throw new TypeError("A target must be an object, not an array: acquireAny takes several");
+  if ("then" in target) throw new TypeError("A target must be an object, not a promise: await it first");
   const binding = identity("binding", target.binding) ?? DEFAULT;
   const given = identity("bindingGroup", target.bindingGroup);
   const group = policy.groupOf.get(binding) ?? given ?? DEFAULT;

@@ -165,9 +165,13 @@ class StatementReader extends WordReader {
     const { start } = key;
     const end = name?.end ?? key.end;
     this.at = end;
-    if (isLimitOption(keyword) || (keyword === "binding_group" && this.#innermost.kind === "binding")) {
-      const help = `write \`${keyword} = ${name?.text ?? "20"}\``;
-      this.#refuse(start, end, `\`=\` is missing after \`${keyword}\``, help);
+    // As other formats have it: `option: 20`.
+    const [option = "", colon] = `${keyword}${name?.text.startsWith(":") ? ":" : ""}`.split(/(:)/);
+    if (isLimitOption(option) || (option === "binding_group" && this.#innermost.kind === "binding")) {
+      const behind = this.text.slice(start + option.length, this.lineEnd(end));
+      const value = colon === undefined ? name?.text : /-?\d{1,9}/.exec(behind)?.[0];
+      const what = colon === undefined ? "`=` is missing" : "`:` instead of `=`";
+      this.#refuse(start, end, `${what} after \`${option}\``, `write \`${option} = ${value ?? "20"}\``);
     } else if (INCLUDES.has(keyword)) {
       this.#refuse(start, end, `\`${keyword}\` without a path`, `write \`${keyword} "file"\``);
     } else if (STANZAS.has(keyword) && name !== undefined && this.match(BRACE_ON_LINE) === undefined) {

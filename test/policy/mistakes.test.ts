@@ -294,6 +294,17 @@ describe("parsePolicy: unknown words", () => {
   });
 
   test.each([
+    [`«${max}: 5»`, `write \`${max} = 5\``],
+    [`«${max}:5»`, `write \`${max} = 5\``],
+    [`domain d.example {\n  «${max} :» -1\n}`, `write \`${max} = -1\``],
+    [`«${max} :»= 5`, `write \`${max} = 5\``],
+    [`«${max}:»`, `write \`${max} = 20\``],
+    [`«${max} 5»`, `write \`${max} = 5\``],
+  ])("%j is an option without its `=`, whatever is there instead", (written, help) => {
+    expectOneIssue(written, "syntax", help);
+  });
+
+  test.each([
     [`«domain» = 5`, "unknown-option", /domain "/],
     [`«${max}» { }`, "unknown-stanza", new RegExp(`${max} = `)],
   ] as const)("parsePolicy tells an option from a stanza: %s", (written, rule, help) => {

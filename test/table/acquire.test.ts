@@ -553,6 +553,33 @@ describe("a malformed target", () => {
   });
 });
 
+describe("what is no target or no option at all", () => {
+  it.each([
+    [undefined, "A target must be an object, not undefined"],
+    [[gmail], "A target must be an object, not an array: acquireAny takes several"],
+    [Promise.resolve(gmail), "A target must be an object, not a promise: await it first"],
+  ])("is named: %o", async (target, message) => {
+    const { limiter } = open(ONE);
+    // Also once something is known of the default binding.
+    await limiter.acquire({ domain: "other.example" });
+    const { error } = await refusal(limiter.acquire(target as never));
+    expect(error).toEqual(new TypeError(message));
+  });
+
+  it.each([
+    [50, "Options must be an object, not number"],
+    [null, "Options must be an object, not null"],
+    [{ signal: {} }, "Option signal must be an AbortSignal, not object"],
+    [{ signal: null }, "Option signal must be an AbortSignal, not null"],
+    [{ timeout: "5" }, "Option timeout must be a number of milliseconds, not string"],
+  ])("is named: %o", async (options, message) => {
+    const { limiter } = open(ONE);
+    const { error } = await refusal(limiter.acquire(gmail, options as never));
+    expect(error).toEqual(new TypeError(message));
+    expect(limiter.snapshot()).toMatchObject(NOTHING);
+  });
+});
+
 describe("isLimiterError", () => {
   it("knows every error of the library, and no other", async () => {
     const { limiter } = open(ONE, { maxWaiting: 0 });

@@ -1,5 +1,6 @@
 // acquireAny: one lease for the first of several targets that has room.
 import { describe, expect, it } from "vitest";
+import type { AcquireTimeoutError } from "../../src/index.js";
 import { open, turn, watch } from "./open.js";
 
 const POLICY = `
@@ -94,6 +95,21 @@ describe("acquireAny", () => {
     await closing;
     expect(limiter.snapshot()).toMatchObject({ waiting: 0, leases: 0, counters: [] });
     expect(clock.armed).toBe(0);
+  });
+
+  it("says which limits were full for any of them when it gives up", async () => {
+    const { limiter, clock } = open(HOSTS);
+    for (const target of MX) await limiter.acquire(target);
+    const late = watch(limiter.acquireAny([...MX, MX[0]!], { timeout: 1_000 }));
+    clock.advance(1_000);
+    await turn();
+    const once = watch(limiter.acquireAny(MX, { timeout: 0 }));
+    await turn();
+    for (const { error } of [late, once]) {
+      const { target, blockedBy } = error as AcquireTimeoutError;
+      expect(target).toBe(MX[0]);
+      expect(blockedBy.map(({ setAt }) => setAt?.scope)).toEqual(['host "mx1.example.com"', 'host "mx2.example.com"']);
+    }
   });
 
   it("with timeout 0 tries all of them once", async () => {
