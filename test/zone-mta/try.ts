@@ -144,7 +144,7 @@ equal(plugins.handler.loaded.length, 1, "the plugin is loaded");
 const total: Total = { open: 0, peak: 0 };
 const orange = await startReceiver("127.0.4.1", { look: 10 }, total);
 const { port } = orange;
-const gmail = await startReceiver("127.0.4.2", { look: 10, port, starttls: true }, total);
+const gmail = await startReceiver("127.0.4.2", { look: 50, port, starttls: true }, total);
 const shops = await startReceiver("127.0.4.3", { look: 10, port }, total);
 const sent = {
   "wanadoo.fr": { hosts: [orange.address], many: 30 },

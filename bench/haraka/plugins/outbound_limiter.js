@@ -161,7 +161,9 @@ class Connection {
     const socket = dialled(dial);
     // Haraka's socket loses its listeners when it is given back; the one inside only when TLS begins.
     const tcp = socket.targetsocket;
-    const listen = () => tcp.once("close", () => this.#lease?.release());
+    const release = () => this.#lease?.release();
+    // Under TLS, and where it was not the first to close, the receiver counts for some milliseconds more.
+    const listen = () => tcp.once("close", () => (tcp.readableEnded ? release() : setTimeout(release, 50)));
     listen();
     const { upgrade } = socket;
     socket.upgrade = (...args) => {

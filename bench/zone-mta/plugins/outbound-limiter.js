@@ -181,7 +181,8 @@ function dial(lease, options) {
   return new Promise((resolve, reject) => {
     try {
       const socket = net.connect(options);
-      socket.once("close", lease.release);
+      // Under TLS, and where it was not the first to close, the receiver counts for some milliseconds more.
+      socket.once("close", () => (socket.readableEnded ? lease.release() : setTimeout(lease.release, 50)));
       const end = () => socket.destroy(lease.lost.reason);
       lease.lost.addEventListener("abort", end);
       if (lease.lost.aborted) end();
