@@ -122,7 +122,7 @@ function dialBy(dial: Dial, options: TransportOptions, giveUp: AbortSignal): Pro
     const promise: unknown = dial(options, (error, given) => {
       const connection = given ? given.connection : undefined;
       connection?.on("error", () => {});
-      if (error || !connection || isAnswered || giveUp.aborted) {
+      if (error || !connection || isAnswered) {
         connection?.destroy();
         reject(error ?? new Error("dial gave no connection"));
       } else {
@@ -149,8 +149,7 @@ function asOfNodemailer(error: Error, code: string): Error {
  */
 export function destroyOnceEnded(connection: Socket, options: TransportOptions): () => void {
   const grace = Math.min(Math.max(CLOSE_TIMEOUT, Number(options.socketCloseTimeout) || 0), LONGEST_TIMEOUT);
-  // Of a slow start of TLS, nodemailer itself says what is wrong with it.
-  const silence = Math.max(Number(options.socketTimeout) || SOCKET_TIMEOUT, Number(options.connectionTimeout) || 0);
+  const silence = Math.min(Number(options.socketTimeout) || SOCKET_TIMEOUT, LONGEST_TIMEOUT);
   let timer: NodeJS.Timeout | undefined;
   const destroySoon = (): void => {
     if (!connection.closed) timer ??= setTimeout(() => connection.destroy(), grace).unref();
@@ -160,7 +159,7 @@ export function destroyOnceEnded(connection: Socket, options: TransportOptions):
     destroySoon();
     return end(...last);
   };
-  connection.setTimeout(Math.min(silence, LONGEST_TIMEOUT)).on("timeout", destroySoon);
+  connection.setTimeout(silence).on("timeout", destroySoon);
   connection.once("close", () => clearTimeout(timer));
   return destroySoon;
 }

@@ -112,6 +112,8 @@ describe.each(KINDS)("$version, $kind", (kind) => {
     const gone = await receiver();
     await gone[Symbol.asyncDispose]();
     const transport = transportTo(kind, gone.port);
+    const error = { code: "ESOCKET", originalCode: "ECONNREFUSED", command: "CONN" };
+    await expect(transport.sendMail(MAIL)).rejects.toMatchObject(error);
     expect(await send(transport, 6)).toEqual({ delivered: 0, codes: Array(6).fill("ESOCKET") });
     expect(sockets.peak(gone.port)).toBe(LIMIT);
     await untilAllIsBack();
@@ -202,6 +204,31 @@ describe.each(KINDS)("$version, $kind", (kind) => {
     await untilAllIsBack();
   });
 
+  it("has its slots back when nodemailer cannot use its own options", async () => {
+    const good = await receiver();
+    const thrown: unknown[] = [];
+    const listeners = process.listeners("uncaughtException");
+    process.removeAllListeners("uncaughtException").on("uncaughtException", (reason) => thrown.push(reason));
+    transportTo(kind, good.port, { socketTimeout: -1 })
+      .sendMail(MAIL)
+      .catch(() => {});
+    await vi.waitFor(() => expect(thrown).toMatchObject([{ code: "ERR_OUT_OF_RANGE" }]));
+    await untilAllIsBack();
+    process.removeAllListeners("uncaughtException");
+    for (const listener of listeners) process.on("uncaughtException", listener);
+    await expectAllSlots(kind);
+  });
+
+  it("leaves the error of a session as nodemailer made it", async () => {
+    const bad = await receiver({ fault: { phase: "mail", fault: "reset", times: 9 } });
+    const error: unknown = await transportTo(kind, bad.port, { maxRequeues: 0 })
+      .sendMail(MAIL)
+      .catch((reason) => reason);
+    const before = { ...(error as object) };
+    await untilAllIsBack();
+    expect({ ...(error as object) }).toEqual(before);
+  });
+
   it("does not lose a slot to a dial of somebody else", async () => {
     const good = await receiver();
     const dials: Record<string, { dial: Dial; error: object }> = {
@@ -213,7 +240,24 @@ describe.each(KINDS)("$version, $kind", (kind) => {
         error: { message: "no dial" },
       },
       nothing: { dial: (_, callback) => callback(null, false), error: { message: "dial gave no connection" } },
-      never: { dial: () => {}, error: { code: "ETIMEDOUT", command: "CONN" } },
+      rejects: { dial: (() => Promise.reject(new Error("no promise"))) as Dial, error: { message: "no promise" } },
+      never: { dial: () => {}, error: { code: "ETIMEDOUT", command: "CONN", timeoutType: "CONNECT_TIMEOUT" } },
+      closed: {
+        dial: ({ host, port }, callback) => {
+          const connection = connect({ host, port }).destroy();
+          connection.once("close", () => callback(null, { connection }));
+        },
+        error: { message: "The connection is closed already" },
+      },
+      broken: {
+        dial: ({ host, port }, callback) => {
+          const connection = connect({ host, port }, () => {
+            connection.destroy(new Error("broken"));
+            callback(new Error("half"), { connection });
+          });
+        },
+        error: { message: "half" },
+      },
     };
     for (const { dial, error } of Object.values(dials)) {
       const sent = transportTo(kind, good.port, { connectionTimeout: 50 }, dial).sendMail(MAIL);
@@ -259,6 +303,23 @@ describe.each(["plain", "pooled"] as const)("mail that is given up, %s", (kind) 
     expect(sockets.total(slow.port)).toBe(kind === "plain" ? 5 : LIMIT);
     await expectAllSlots(newest);
   });
+});
+
+it("does not dial for a pool's mail that is given up as it gets its slot", async () => {
+  const dial = vi.fn<Dial>();
+  const lease = [
+    await limiter.acquire({ domain: "port-25.example" }),
+    await limiter.acquire({ domain: "port-25.example" }),
+  ];
+  const transport = transportTo({ version: NEWEST, kind: "pooled" }, 25, {}, dial);
+  const abort = new AbortController();
+  const sent = Promise.allSettled([transport.sendMail({ ...MAIL, signal: abort.signal })]);
+  await vi.waitFor(() => expect(limiter.snapshot().waiting).toBe(1));
+  for (const one of lease) one.release();
+  abort.abort();
+  await sent;
+  await vi.waitFor(() => expect(limiter.snapshot().leases).toBe(0));
+  expect(dial).not.toHaveBeenCalled();
 });
 
 it("stops the dial of a pool's connection that is given up", async () => {

@@ -34,7 +34,7 @@ async function send(version: Version, behaviour: Behaviour, options: object, mai
 }
 
 const CASES = VERSIONS.flatMap((version) =>
-  [false, true].flatMap((pool) => [false, true].map((starttls) => ({ version, pool, starttls }))),
+  [false, true].flatMap((pool) => (["none", "starttls", "secure"] as const).map((tls) => ({ version, pool, tls }))),
 );
 const MANY = { timeout: 60_000 };
 
@@ -42,7 +42,12 @@ const MANY = { timeout: 60_000 };
 async function sendAll(cases: typeof CASES, behaviour: Behaviour, mail: SendMailOptions): Promise<boolean[]> {
   const sent = await Promise.all(
     cases.map(async (one) => ({
-      ...(await send(one.version, { ...behaviour, starttls: one.starttls }, { pool: one.pool }, mail)),
+      ...(await send(
+        one.version,
+        { ...behaviour, starttls: one.tls === "starttls", secure: one.tls === "secure" },
+        { pool: one.pool, secure: one.tls === "secure" },
+        mail,
+      )),
       name: JSON.stringify(one),
     })),
   );
@@ -63,8 +68,28 @@ it("the slots come back when a receiver says nothing any more", MANY, async () =
 
 it("the slots come back when a receiver reads nothing any more", MANY, async () => {
   const fault = { phase: "data", fault: "deaf", times: 9 } as const;
-  const cases = CASES.filter(({ pool, starttls }) => pool === starttls);
+  const cases = CASES.filter(({ pool, tls }) => tls === (pool ? "starttls" : "none"));
   expect(await sendAll(cases, { fault }, LARGE)).toEqual(cases.map(() => false));
+});
+
+it.each(["nodemailer6", "nodemailer9"] as const)(
+  "a pool of %s waits for no silence under TLS",
+  MANY,
+  async (version) => {
+    const { port } = await send(version, { starttls: true }, { pool: true, socketTimeout: 60_000 });
+    await vi.waitFor(() => expect(sockets.open(port)).toBe(0), { timeout: 10_000 });
+  },
+);
+
+it("a receiver has 5 seconds to close, or as long as socketCloseTimeout says", MANY, async () => {
+  const kinds = [false, true].flatMap((pool) =>
+    [500, Infinity].map((socketCloseTimeout) => ({ pool, socketCloseTimeout })),
+  );
+  const sent = await Promise.all(kinds.map((options) => send("nodemailer6", {}, options)));
+  const open = () => sent.map(({ port }) => sockets.open(port));
+  await new Promise((resolve) => setTimeout(resolve, 3_000));
+  expect(open()).toEqual([1, 1, 1, 1]);
+  await vi.waitFor(() => expect(open()).toEqual([0, 1, 0, 1]), { timeout: 5_000 });
 });
 
 it.each(["nodemailer6", "nodemailer"] as const)(

@@ -1,5 +1,6 @@
 // Real transports of nodemailer, each version, with sockets of the limiter.
 
+import dns from "node:dns";
 import { getEventListeners } from "node:events";
 import { connect } from "node:net";
 import { Redis } from "ioredis";
@@ -255,6 +256,77 @@ describe.each(VERSIONS)("%s", (version) => {
     expect(took.length).toBe(1);
   });
 
+  it("does not count it under TLS either", async () => {
+    const [limiter, { port, took }] = [limited(1), await receiver({ secure: true })];
+    const getSocket = limitedSocket(limiter, () => TARGET);
+    const options = { port, secure: true, connectionTimeout: 200, tls: { rejectUnauthorized: false }, getSocket };
+    const lease = await limiter.acquire(TARGET);
+    const sent = transportOf(version, options).sendMail(MAIL);
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    lease.release();
+    await sent;
+    expect(took.length).toBe(1);
+  });
+
+  it.each([false, true])("lets a session take longer than connectionTimeout, pool: %j", async (pool) => {
+    const { port, took } = await receiver({ look: 500 });
+    const getSocket = limitedSocket(limited(1), () => TARGET);
+    await transportOf(version, { port, pool, connectionTimeout: 200, getSocket }).sendMail(MAIL);
+    expect(took.length).toBe(1);
+  });
+
+  it("goes to nodemailer's own port when none is given", async () => {
+    const getSocket = limitedSocket(limited(1), () => TARGET);
+    const ports = [true, false].map((secure) => transportOf(version, { host: "127.0.0.9", secure, getSocket }));
+    await Promise.allSettled(ports.map((transport) => transport.sendMail(MAIL)));
+    expect([sockets.total(465), sockets.total(587)]).toEqual([1, 1]);
+  });
+
+  it.each([false, true])("ends the wait for a slot with the reason of a signal, pool: %j", async (pool) => {
+    const [limiter, { port }] = [limited(1), await receiver()];
+    const lease = await limiter.acquire(TARGET);
+    const [abort, reason] = [new AbortController(), new Error("no longer")];
+    const getSocket = limitedSocket(limiter, () => TARGET, { signal: abort.signal });
+    const transports = [1, 2, 3].map(() => transportOf(version, { port, pool, getSocket }));
+    const sent = Promise.allSettled(transports.map((transport) => transport.sendMail(MAIL)));
+    await vi.waitFor(() => expect(limiter.snapshot().waiting).toBe(3));
+    abort.abort(reason);
+    expect(limiter.snapshot().waiting).toBe(0);
+    expect(await sent).toMatchObject([{ reason }, { reason }, { reason }]);
+    expect(sockets.total(port)).toBe(0);
+    lease.release();
+  });
+
+  it("sends what a pool has taken before it is closed", async () => {
+    const [limiter, { port, took }] = [limited(1), await receiver({ look: 100 })];
+    const getSocket = limitedSocket(limiter, () => TARGET);
+    const pool = transportOf(version, { port, pool: true, maxConnections: 3, getSocket });
+    const sent = mails(pool, 3);
+    await vi.waitFor(() => expect(limiter.snapshot()).toMatchObject({ leases: 1, waiting: 2 }));
+    pool.close();
+    await sent;
+    expect(took.length).toBe(3);
+    await vi.waitFor(() => expect(limiter.snapshot()).toMatchObject({ leases: 0, waiting: 0 }));
+  });
+
+  it("goes to an address of the family of its own", async () => {
+    const { port, peak } = await receiver();
+    const lookup = vi.spyOn(dns, "lookup") as unknown as { mockImplementation(lookup: unknown): void };
+    onTestFinished(() => void vi.restoreAllMocks());
+    lookup.mockImplementation((_: string, { family, all }: dns.LookupOptions, done: (...found: unknown[]) => void) => {
+      const both = [
+        { address: "::1", family: 6 },
+        { address: "127.0.0.1", family: 4 },
+      ];
+      const those = both.filter((one) => !family || one.family === family);
+      if (all) done(null, those);
+      else done(null, those[0]?.address, those[0]?.family);
+    });
+    const getSocket = limitedSocket(limited(1), () => TARGET);
+    await mails(transportOf(version, { host: "mx.example", port, localAddress: "127.0.0.5", getSocket }), 1);
+    expect([...peak]).toEqual([["127.0.0.5", 1]]);
+  });
+
   it("leaves from the address of the transport", async () => {
     const { port, peak } = await receiver();
     const getSocket = limitedSocket(limited(1), ({ localAddress }) => ({ ...TARGET, binding: localAddress }));
@@ -279,7 +351,7 @@ it("an idle connection that does not answer QUIT is closed all the same", { time
   const { port } = server;
   const limiter = limited(1);
   const getSocket = limitedSocket(limiter, () => TARGET);
-  const [first, second] = [1, 2].map(() => transportOf(NEWEST, { port, pool: true, getSocket }));
+  const [first, second] = [1, 2].map(() => transportOf(NEWEST, { port, pool: true, maxRequeues: 0, getSocket }));
   await mails(first!, 1);
   const sent = mails(second!, 1);
   await vi.waitFor(() => expect(server.faults).toBe(1));
@@ -309,7 +381,7 @@ describeServer("with limits of a cluster", () => {
     const client = new Redis(redis.url);
     client.on("error", () => {});
     const limiter = createLimiter(parsePolicy("cluster_server_max_outbound_connections = 2"), {
-      cluster: redisCluster(client, { ttl: 500, isNew: true }),
+      cluster: redisCluster(client, { ttl: 2000, isNew: true }),
     });
     const { port, took } = await receiver({ starttls, look: 60_000 });
     const transport = transportOf(NEWEST, {
@@ -319,7 +391,7 @@ describeServer("with limits of a cluster", () => {
     const sent = Promise.allSettled([transport.sendMail(MAIL), transport.sendMail(MAIL)]);
     await vi.waitFor(() => expect(sockets.open(port)).toBe(2));
     redis.freeze();
-    await vi.waitFor(() => expect(sockets.open(port)).toBe(0), 5000);
+    await vi.waitFor(() => expect(sockets.open(port)).toBe(0), 10_000);
     expect((await sent).map(({ status }) => status)).toEqual(["rejected", "rejected"]);
     await vi.waitFor(() => expect([...limiter.leases()]).toEqual([]));
     expect(took).toEqual([]);

@@ -182,7 +182,7 @@ function dial(lease, options) {
     try {
       const socket = net.connect(options);
       // Under TLS, and where it was not the first to close, the receiver counts for some milliseconds more.
-      socket.once("close", () => (socket.readableEnded ? lease.release() : setTimeout(lease.release, 50)));
+      socket.once("close", () => (socket.readableEnded ? lease.release() : setTimeout(() => lease.release(), 50)));
       const end = () => socket.destroy(lease.lost.reason);
       lease.lost.addEventListener("abort", end);
       if (lease.lost.aborted) end();
