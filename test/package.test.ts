@@ -162,12 +162,14 @@ describe("the package", { timeout: 60_000 }, () => {
       strict: true,
       exactOptionalPropertyTypes: true,
       skipLibCheck: false,
+      declaration: true,
       outDir: "out",
       rootDir: ".",
     };
     const typed = `
       import {
-        type Cluster, createLimiter, definePolicy, type Lease, type Limiter, type LocalLimiter, type PolicyInput,
+        type Cluster, createLimiter, definePolicy, isLimiterError, type Lease, type Limiter, type LimiterError, type LocalLimiter,
+        type PolicyInput,
       } from "outbound-limiter";
       import { limitedSocket } from "outbound-limiter/nodemailer";
       import { redisCluster, type RedisClusterOptions } from "outbound-limiter/redis";
@@ -181,7 +183,11 @@ describe("the package", { timeout: 60_000 }, () => {
       const options: RedisClusterOptions = { prefix: "mta", ttl: 10_000, whenDown: "share" };
       const cluster: Cluster = redisCluster(async (script: string) => script, options);
       const shared = (): Limiter => createLimiter(definePolicy(input), { cluster });
-      const getSocket = limitedSocket(typed, ({ host }) => ({ domain: "example.com", host }), { timeout: 1000 });
+      const blockedBy = (error: unknown) =>
+        isLimiterError(error) && error.code === "ERR_LIMITER_TIMEOUT" ? error.blockedBy : [];
+      const isOurs: (error: unknown) => error is LimiterError = isLimiterError;
+      // Its type can be written down.
+      export const getSocket = limitedSocket(typed, ({ host }) => ({ domain: "example.com", host }), { timeout: 1000 });
       const transports = () => [createTransport({ getSocket }), createTransport({ pool: true, getSocket })];
       const asDeclared = limitedSocket(shared(), (options: object) => ({ domain: String(options) }));
       const proxied = createTransport({ proxy: "http://localhost:1" });
