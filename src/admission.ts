@@ -134,8 +134,8 @@ export class Admission implements Lessor {
     // Nothing below can fail: a policy is checked when it is made, and the targets were when they came.
     this.table = table;
     table.carryOver(this.held);
-    this.idlers.carryOver(this.held);
     this.#member?.moved(before.counters, table.counters);
+    this.idlers.carryOver(this.held);
     const granted = this.#grant(table.rejoin(waiting));
     if (this.audience.wants(CHANNELS.updated)) {
       const over = [...table.counters.live()].filter((counter) => surplusOf(counter) > 0);
@@ -274,14 +274,10 @@ export class Admission implements Lessor {
   #timeOut(due: readonly Request[]): void {
     const now = this.#safeNow();
     const known = new Map<Plan, readonly ExplainedLimit[]>();
-    const blockedBy = due.map(({ plan, rivals }) => {
-      if (rivals !== undefined)
-        return this.table.blockedBy(
-          rivals.map(({ plan: other }) => other),
-          now,
-        );
-      const limits = known.get(plan) ?? this.table.blockedBy([plan], now);
-      known.set(plan, limits);
+    const blockedBy = due.map((request) => {
+      const plans = (request.rivals ?? [request]).map(({ plan }) => plan);
+      const limits = (plans.length === 1 ? known.get(request.plan) : undefined) ?? this.table.blockedBy(plans, now);
+      if (plans.length === 1) known.set(request.plan, limits);
       return limits;
     });
     for (const [at, request] of due.entries()) {

@@ -27,14 +27,17 @@ interface Opened {
 const signals = new Signals<AbortController>((giveUp, reason) => giveUp.abort(reason));
 
 /**
- * A value for the option `getSocket` of nodemailer's transports, plain and pooled. It acquires, dials as nodemailer would
- * (`host`, `port`, `localAddress`; TLS stays nodemailer's), and releases when the socket is closed, whatever happens
- * before. `connectionTimeout` begins with the dial, not with the wait for a slot, and covers the look-up of the host:
- * `dnsTimeout` has no effect. With a cluster, the socket is destroyed when its lease is lost.
+ * A value for the option `getSocket` of nodemailer's transports, plain and pooled. It acquires, dials (`host`, `port`,
+ * `localAddress`; TLS stays nodemailer's), and releases once the socket is closed, whatever happens before; 50 ms later
+ * where the receiver was not the first to close, and under TLS, as it counts until it has noticed. `connectionTimeout`
+ * begins with the dial, not with the wait for a slot, and covers the look-up of the host: `dnsTimeout` has no effect. With
+ * a cluster, the socket is destroyed when its lease is lost.
  *
- * A pool may have `maxConnections` above the limit, and pools may share one. A connection with nothing more to send is
- * closed when somebody waits for its slot; one that `rateLimit` holds back is not. Before that it takes the messages of the
- * pool's own connections that wait: their requests end with a signal, which is "aborted" in the metrics.
+ * A pool may have `maxConnections` above the limit, and pools may share one. The messages of a pool go over the connections
+ * that it has: the request of a further one then ends with a signal, which is "aborted" in the metrics. One that finds no
+ * slot within `timeout`, or a full queue, costs no message while the pool has another connection. A connection with nothing
+ * more to send is closed when somebody waits for its slot; not while `rateLimit` holds it back. If a limit is lowered, those
+ * above it are closed after their message.
  *
  * Mail that is given up while it waits gives up its place as well, if its transport is a pool. A plain transport does not
  * say so: then it is connected and closed at once, unless `timeout` or `signal` have ended the wait.

@@ -113,7 +113,7 @@ export class Books<Request extends Waiter> {
       }
       counter.others = total - held;
       counter.awaited = contended;
-      if (contended && counter.idle > 0) counters.line.idle.add(counter);
+      if ((contended || total > counter.limit) && counter.idle > 0) counters.line.idle.add(counter);
       // More than the limit are held, after it was lowered or the engine was away: nobody uses them twice.
       counter.contended = contended || this.#isExact || total > counter.limit;
       counter.open = Math.max(0, counter.open + held - before);

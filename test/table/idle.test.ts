@@ -148,6 +148,25 @@ describe("an idle lease", () => {
     expect([limiter.snapshot().leases, leases[1]!.surplus]).toEqual([2, false]);
   });
 
+  it("is asked when a limit of the cluster is lowered below what all have open", async () => {
+    const cluster = memoryCluster();
+    const { createLimiter } = await import("../../src/index.js");
+    const make = () => createLimiter(parsePolicy("cluster_server_max_outbound_connections = 5"), { cluster });
+    const [here, there] = [make(), make()];
+    const [held] = await Promise.all([there.acquire(GMAIL), there.acquire(GMAIL)]);
+    const leases = await Promise.all([here.acquire(GMAIL), here.acquire(GMAIL), here.acquire(GMAIL)]);
+    for (const lease of leases) lease.idle(lease.release);
+    for (let turns = 0; turns < 5; turns++) await turn();
+    expect(here.snapshot().leases).toBe(3);
+    here.update(parsePolicy("cluster_server_max_outbound_connections = 3"));
+    for (let turns = 0; turns < 5; turns++) await turn();
+    expect(here.snapshot().leases).toBe(1);
+    expect(held.surplus).toBe(false);
+    there.update(parsePolicy("cluster_server_max_outbound_connections = 2"));
+    for (let turns = 0; turns < 5; turns++) await turn();
+    expect(held.surplus).toBe(true);
+  });
+
   it("is asked when the limiter closes, also if it is idle only then", async () => {
     const { limiter } = open("max_outbound_connections = 5");
     const leases = [1, 2, 3].map(() => limiter.tryAcquire(GMAIL)!);
