@@ -23,6 +23,7 @@ export class MovingPlay {
   #world: World;
   readonly #limiter: LocalLimiter;
   readonly #leases: Lease[] = [];
+  readonly #idle = new Set<Lease>();
   readonly #waiting = new Set<Waiting>();
   #isOver = false;
 
@@ -65,9 +66,11 @@ export class MovingPlay {
         if (lease !== undefined) this.#end(lease);
         return;
       case "idle":
+        if (lease !== undefined) this.#idle.add(lease);
         lease?.idle(() => this.#end(lease));
         return;
       case "busy":
+        if (lease !== undefined) this.#idle.delete(lease);
         lease?.busy();
         return;
       case "abort": {
@@ -113,6 +116,7 @@ export class MovingPlay {
   #end(lease: Lease): void {
     const at = this.#leases.indexOf(lease);
     if (at >= 0) this.#leases.splice(at, 1);
+    this.#idle.delete(lease);
     lease.release();
   }
 
@@ -125,6 +129,7 @@ export class MovingPlay {
     const moving = lease.move(target);
     // Decided at once, where all is in one process.
     const isMoved = same(from, target) || lease.target !== from;
+    if (lease.target !== from) this.#idle.delete(lease); // in use again
     assert.deepEqual(await moving, isMoved);
     if (!isMoved) {
       // It may be refused out of regard for those passed over too often, or those cut short.
@@ -152,12 +157,23 @@ export class MovingPlay {
       for (const key of counters) held.set(key, (held.get(key) ?? 0) + 1);
     }
     for (const { key, inUse } of snapshot.counters) assert.deepEqual([key, inUse], [key, held.get(key) ?? 0]);
+    // No idle lease is one too many, or all that a request waits for.
+    const states = new Map(snapshot.counters.map((counter) => [counter.key, counter]));
+    const idle = [...this.#idle].map((lease) => this.#countersOf(lease));
+    for (const key of idle.flat()) {
+      const { inUse, limit } = states.get(key)!;
+      assert.deepEqual([key, inUse <= limit + snapshot.reserve.limit], [key, true]);
+    }
     // No slot idles: something is full for each target of each request, or kept for one passed over too often.
     for (const { targets } of this.#waiting) {
       for (const target of targets) {
         const explained = this.#limiter.explain(target);
-        const isFull = explained.limits.some(({ inUse, limit }) => inUse >= limit);
-        assert.deepEqual(isFull || String(explained).includes("kept for"), true);
+        const full = explained.limits.filter(({ inUse, limit }) => inUse >= limit);
+        const isKept = String(explained).includes("kept for");
+        assert.deepEqual(full.length > 0 || isKept, true);
+        const helps = (counters: readonly string[]) =>
+          full.every(({ key, inUse, limit }) => inUse === limit && counters.includes(key));
+        assert.deepEqual(isKept || !idle.some(helps), true);
       }
     }
   }
