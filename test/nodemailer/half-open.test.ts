@@ -68,7 +68,10 @@ it("the slots come back when a receiver says nothing any more", MANY, async () =
 
 it("the slots come back when a receiver reads nothing any more", MANY, async () => {
   const fault = { phase: "data", fault: "deaf", times: 9 } as const;
-  const cases = CASES.filter(({ pool, tls }) => tls === (pool ? "starttls" : "none"));
+  // Of the versions that lie between 6 and 9 nothing else is to be seen, and so much text takes its time.
+  const cases = CASES.filter(
+    ({ version, pool, tls }) => !/[78]$/.test(version) && tls === (pool ? "starttls" : "none"),
+  );
   expect(await sendAll(cases, { fault }, LARGE)).toEqual(cases.map(() => false));
 });
 
