@@ -66,7 +66,8 @@ export class Idlers {
   close(leases: Iterable<HeldLease>): void {
     if (this.#isClosing) return;
     this.#isClosing = true;
-    for (const lease of leases) if (lease.wanted !== undefined) this.#ask(lease);
+    const asked = this.#asked();
+    for (const lease of leases) if (lease.wanted !== undefined && !asked.has(lease)) this.#ask(lease);
   }
 
   /** Whether more leases of a limit are held than it allows, those not counted that were asked to end. */
@@ -76,10 +77,14 @@ export class Idlers {
 
   /** The leases have other counters now. */
   carryOver(leases: Iterable<HeldLease>): void {
-    const asked = new Set([...this.#holders.values()].flatMap((holders) => [...holders.asked]));
+    const asked = this.#asked();
     this.#holders.clear();
     for (const lease of asked) for (const counter of lease.plan.counters) this.#of(counter).asked.add(lease);
     for (const lease of leases) if (lease.wanted !== undefined && !asked.has(lease)) this.begin(lease);
+  }
+
+  #asked(): Set<HeldLease> {
+    return new Set([...this.#holders.values()].flatMap((holders) => [...holders.asked]));
   }
 
   #ask(lease: HeldLease): void {

@@ -179,9 +179,12 @@ describe("an idle lease", () => {
     };
     idle(0);
     idle(1);
+    limiter.update(parsePolicy("max_outbound_connections = 2"));
+    await Promise.resolve();
+    expect(asked).toEqual([0]);
     const closed = watch(limiter.close());
     void limiter.close();
-    await turn();
+    await Promise.resolve();
     expect([asked, closed.state]).toEqual([[0, 1], "pending"]);
     idle(2);
     await turn();
