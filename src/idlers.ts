@@ -2,7 +2,6 @@
 
 import { type Counter, type Plan, surplusOf } from "./core/plan.js";
 import type { HeldLease } from "./lease.js";
-import { quietly } from "./quietly.js";
 
 /** Leases that hold a slot of one counter. */
 interface Holders {
@@ -97,7 +96,7 @@ export class Idlers {
     const { wanted } = lease;
     // Callers' code: not before the counts are settled, and not if it is in use again by then.
     queueMicrotask(() => {
-      if (wanted !== undefined && lease.wanted === wanted) quietly(wanted);
+      if (wanted !== undefined && lease.wanted === wanted) called(wanted);
     });
   }
 
@@ -108,6 +107,15 @@ export class Idlers {
       this.#holders.set(counter, holders);
     }
     return holders;
+  }
+}
+
+/** A connection that is not closed keeps its slot from whoever waits: its owner has to know. */
+function called(wanted: () => void): void {
+  try {
+    wanted();
+  } catch (error) {
+    process.emitWarning(`What an idle lease calls to end throws: ${String(error)}`, { code: "OUTBOUND_LIMITER_IDLE" });
   }
 }
 

@@ -74,7 +74,8 @@ export interface Lease extends Disposable {
   /**
    * The connection is open but unused, as in a pool: `wanted` is called, once and soon, when a request waits for a slot
    * that this lease holds, more slots are held than a limit allows that was lowered, or the limiter closes. Close the
-   * connection then, if it is still unused. Without a call the lease is busy.
+   * connection then, if it is still unused; what it throws is a process warning. Without a call the lease is busy, and is so
+   * again when it has moved to another target.
    *
    * @throws {TypeError} `wanted` is not a function
    * @example

@@ -73,6 +73,7 @@ class Linter {
   look(scope: Scope): void {
     for (const [option, setting] of scope.settings) this.#lookAt(scope, option, setting);
     this.#lookAtPattern(scope);
+    this.#lookAtName(scope);
     for (const inner of scopesIn(scope)) for (const each of inner.values()) this.look(each);
   }
 
@@ -198,6 +199,25 @@ class Linter {
     const found = pattern === undefined || settings.size === 0 ? undefined : looseness(pattern);
     if (pattern !== undefined && found !== undefined)
       this.#note(pattern.spot, "bad-pattern", found.problem, found.help);
+  }
+
+  /** As other programs write patterns, and addresses. */
+  #lookAtName({ kind, name, path, pattern, settings }: Scope): void {
+    const [setting] = settings.values();
+    const odd = /[*@]/.exec(name)?.[0];
+    if (pattern !== undefined || (kind !== "domain" && kind !== "host") || setting === undefined || odd === undefined)
+      return;
+    const end = name.slice(name.lastIndexOf(odd) + 1).replace(/^\./, "");
+    const help =
+      odd === "@" || end === ""
+        ? `write \`${kind} "${end || "example.com"}"\``
+        : `for all names below it, write a pattern: \`/\\.${end.replaceAll(".", String.raw`\.`)}$/\``;
+    this.#note(
+      setting.spot,
+      "bad-name",
+      `no mail goes to a ${kind} with \`${odd}\` in its name, as ${path} has it`,
+      help,
+    );
   }
 
   /** Momentum wants the one at 0 beside the other; here they work together. */

@@ -331,6 +331,23 @@ describe("lint: a pattern that matches more than it seems to mean", () => {
   }
 });
 
+describe("lint: a name that is none", () => {
+  test.each([
+    ["domain", "*.gmail.com", "for all names below it, write a pattern: `/\\.gmail\\.com$/`"],
+    ["host", "mx*.example.com", "for all names below it, write a pattern: `/\\.example\\.com$/`"],
+    ["domain", "you@example.com", 'write `domain "example.com"`'],
+    ["domain", "*", 'write `domain "example.com"`'],
+  ])("%s %j", (stanza, name, help) => {
+    const note = noteOf(`${stanza} "${name}" { «${max}» = 3 }`);
+    expect(note.rule).toBe("bad-name");
+    expect(note.help).toBe(help);
+  });
+
+  test("no hit: one that limits nothing, or is a binding's", () => {
+    expect(parsePolicy(`domain "*.gmail.com" { }\nbinding "a*b" { ${max} = 3 }`).warnings).toEqual([]);
+  });
+});
+
 describe("lint: 0", () => {
   test.each([
     ["global", `«${max}» = 0`],

@@ -1,5 +1,5 @@
 // Idle leases: asked to end when somebody waits for their slots, and nobody else is.
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { memoryCluster, parsePolicy } from "../../src/index.js";
 import { open, turn, watch } from "./open.js";
 
@@ -91,11 +91,16 @@ describe("an idle lease", () => {
   it("costs no slot if what it calls throws", async () => {
     const { limiter } = open("max_outbound_connections = 1");
     const lease = await limiter.acquire(GMAIL);
+    const warnings = vi.spyOn(process, "emitWarning").mockImplementation(() => {});
+    onTestFinished(() => warnings.mockRestore());
     lease.idle(() => {
       throw new Error("of the caller");
     });
     const next = watch(limiter.acquire(GMAIL));
     await turn();
+    expect(warnings.mock.calls).toEqual([
+      [expect.stringContaining("Error: of the caller"), { code: "OUTBOUND_LIMITER_IDLE" }],
+    ]);
     lease.release();
     await turn();
     expect(next.state).toBe("resolved");
