@@ -273,11 +273,11 @@ export class Admission implements Lessor {
   /** What held them up is found out before the first of them leaves, and once for all of one queue. */
   #timeOut(due: readonly Request[]): void {
     const now = this.#safeNow();
-    const known = new Map<Plan, readonly ExplainedLimit[]>();
-    const blockedBy = due.map((request) => {
-      const plans = (request.rivals ?? [request]).map(({ plan }) => plan);
-      const limits = (plans.length === 1 ? known.get(request.plan) : undefined) ?? this.table.blockedBy(plans, now);
-      if (plans.length === 1) known.set(request.plan, limits);
+    const known = new Map<Plan | readonly Request[], readonly ExplainedLimit[]>();
+    const blockedBy = due.map(({ plan, rivals }) => {
+      const of = rivals ?? plan;
+      const limits = known.get(of) ?? this.table.blockedBy(rivals?.map((rival) => rival.plan) ?? [plan], now);
+      known.set(of, limits);
       return limits;
     });
     for (const [at, request] of due.entries()) {

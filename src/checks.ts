@@ -1,6 +1,7 @@
 // Checks of what callers pass beside targets and policies.
 
 import { systemClock } from "./clock.js";
+import { typeName } from "./core/target.js";
 import type { AcquireOptions, LimiterOptions, Milliseconds } from "./types.js";
 
 /** The options of a limiter, with their defaults. */
@@ -43,10 +44,10 @@ function checkCount(name: string, value: unknown, least: number): void {
  */
 export function checkAcquire(options: AcquireOptions): Milliseconds {
   if (typeof options !== "object" || options === null)
-    throw new TypeError(`Options must be an object, not ${options === null ? "null" : typeof options}`);
+    throw new TypeError(`Options must be an object, not ${typeName(options)}`);
   const { signal, timeout } = options;
   if (signal !== undefined && typeof signal?.throwIfAborted !== "function")
-    throw new TypeError(`Option signal must be an AbortSignal, not ${signal === null ? "null" : typeof signal}`);
+    throw new TypeError(`Option signal must be an AbortSignal, not ${typeName(signal)}`);
   return checkTimeout(timeout);
 }
 

@@ -1,9 +1,9 @@
 // The clock of a limiter that was given none.
 
-import type { Clock } from "./types.js";
+import type { Clock, Milliseconds } from "./types.js";
 
 /** The longest delay `setTimeout` keeps; a longer one it turns into no delay at all. */
-const LONGEST_DELAY = 2 ** 31 - 1;
+export const LONGEST_DELAY: Milliseconds = 2 ** 31 - 1;
 
 let turn: number | undefined;
 

@@ -2,6 +2,7 @@
 
 import { type Counter, type Plan, surplusOf } from "./core/plan.js";
 import type { HeldLease } from "./lease.js";
+import { quietly } from "./quietly.js";
 
 /** Leases that hold a slot of one counter. */
 interface Holders {
@@ -96,7 +97,7 @@ export class Idlers {
     const { wanted } = lease;
     // Callers' code: not before the counts are settled, and not if it is in use again by then.
     queueMicrotask(() => {
-      if (wanted !== undefined && lease.wanted === wanted) called(wanted);
+      if (wanted !== undefined && lease.wanted === wanted) quietly(wanted, warn);
     });
   }
 
@@ -111,12 +112,8 @@ export class Idlers {
 }
 
 /** A connection that is not closed keeps its slot from whoever waits: its owner has to know. */
-function called(wanted: () => void): void {
-  try {
-    wanted();
-  } catch (error) {
-    process.emitWarning(`What an idle lease calls to end throws: ${String(error)}`, { code: "OUTBOUND_LIMITER_IDLE" });
-  }
+function warn(error: unknown): void {
+  process.emitWarning(`What an idle lease calls to end throws: ${String(error)}`, { code: "OUTBOUND_LIMITER_IDLE" });
 }
 
 /** Whether it helps if a lease of it ends. */

@@ -51,8 +51,13 @@ function internetName(field: string, value: unknown): string {
 }
 
 function shown(value: unknown): string {
-  if (typeof value !== "string") return value === null ? "null" : typeof value;
+  if (typeof value !== "string") return typeName(value);
   return JSON.stringify(value.length > 60 ? `${value.slice(0, 60)}…` : value);
+}
+
+/** What something is that should be something else. */
+export function typeName(value: unknown): string {
+  return value === null ? "null" : typeof value;
 }
 
 /** A target in words, for messages: `gmail.com via mta-1`. */

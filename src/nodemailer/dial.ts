@@ -2,6 +2,7 @@
 
 import { connect, isIP, type Socket } from "node:net";
 import { addAbortSignal } from "node:stream";
+import { LONGEST_DELAY } from "../clock.js";
 import type { Milliseconds } from "../types.js";
 
 /** The options of a transport; of all that it has, these say where a connection goes, and how long it may take. */
@@ -48,7 +49,6 @@ const ATTEMPT_TIMEOUT: Milliseconds = 2_000;
 const CLOSE_TIMEOUT: Milliseconds = 5_000;
 /** How long it may take to notice that a connection is closed. */
 const NOTICE: Milliseconds = 50;
-const LONGEST_TIMEOUT: Milliseconds = 2 ** 31 - 1;
 
 /** A connected socket, destroyed on `giveUp`; which this aborts after `connectionTimeout`, that begins here. */
 export async function dialled(
@@ -148,8 +148,8 @@ function asOfNodemailer(error: Error, code: string): Error {
  * @returns destroys it soon as well, for who knows that it is closed here
  */
 export function destroyOnceEnded(connection: Socket, options: TransportOptions): () => void {
-  const grace = Math.min(Math.max(CLOSE_TIMEOUT, Number(options.socketCloseTimeout) || 0), LONGEST_TIMEOUT);
-  const silence = Math.min(Number(options.socketTimeout) || SOCKET_TIMEOUT, LONGEST_TIMEOUT);
+  const grace = Math.min(Math.max(CLOSE_TIMEOUT, Number(options.socketCloseTimeout) || 0), LONGEST_DELAY);
+  const silence = Math.min(Number(options.socketTimeout) || SOCKET_TIMEOUT, LONGEST_DELAY);
   let timer: NodeJS.Timeout | undefined;
   const destroySoon = (): void => {
     if (!connection.closed) timer ??= setTimeout(() => connection.destroy(), grace).unref();

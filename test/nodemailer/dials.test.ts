@@ -4,15 +4,12 @@ import { once } from "node:events";
 import { createServer } from "node:http";
 import { type AddressInfo, connect } from "node:net";
 import { connect as connectTls } from "node:tls";
-import type { SendMailOptions } from "nodemailer";
 import { afterEach, beforeEach, expect, it, onTestFinished, vi } from "vitest";
 import { createLimiter, type LocalLimiter, parsePolicy } from "../../src/index.js";
 import { type Dial, limitedSocket } from "../../src/nodemailer.js";
-import { type Behaviour, type Receiver, startReceiver } from "../smtp/receiver.js";
+import { MAIL, NEWEST, receiver, type Transport, transportOf, VERSIONS } from "./shared.js";
 import { countSockets, type SocketCounts } from "./sockets.js";
-import { NEWEST, type Transport, transportOf, VERSIONS } from "./versions.js";
 
-const MAIL: SendMailOptions = { from: "us@sender.example", to: "you@example.com", text: "Hello" };
 const TARGET = { domain: "example.com" };
 const mails = (transport: Transport, many: number) =>
   Promise.all(Array.from({ length: many }, () => transport.sendMail(MAIL)));
@@ -26,12 +23,6 @@ beforeEach(() => {
 afterEach(() => {
   sockets[Symbol.dispose]();
 });
-
-async function receiver(behaviour: Behaviour = {}): Promise<Receiver> {
-  const started = await startReceiver("127.0.0.1", behaviour);
-  onTestFinished(() => started[Symbol.asyncDispose]());
-  return started;
-}
 
 it.each(VERSIONS)("%s takes the options that a dial gives with its socket", async (version) => {
   const { port, took, peak } = await receiver({ secure: true, look: 5 });

@@ -3,16 +3,14 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { connect } from "node:net";
-import type { SendMailOptions } from "nodemailer";
 import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from "vitest";
 import { createLimiter, type LocalLimiter, parsePolicy } from "../../src/index.js";
 import { type Dial, limitedSocket, type TransportOptions } from "../../src/nodemailer.js";
-import { type Behaviour, type Fault, type Phase, type Receiver, startReceiver } from "../smtp/receiver.js";
+import type { Fault, Phase } from "../smtp/receiver.js";
+import { MAIL, NEWEST, receiver, type Transport, transportOf } from "./shared.js";
 import { countSockets, type SocketCounts } from "./sockets.js";
-import { NEWEST, type Transport, transportOf } from "./versions.js";
 
 const LIMIT = 2;
-const MAIL: SendMailOptions = { from: "us@sender.example", to: "you@example.com", text: "Hello" };
 /** The oldest, the last before the newest that does not destroy what it closes, and the newest. */
 const KINDS = (["nodemailer6", "nodemailer9", NEWEST] as const).flatMap((version) =>
   (["plain", "pooled"] as const).map((kind) => ({ version, kind })),
@@ -42,12 +40,6 @@ function transportTo({ version, kind }: Kind, port: number, more: object = {}, d
   const getSocket = limitedSocket(limiter, target, { timeout: 30_000 }, dial);
   const pool = kind === "pooled" ? { pool: true as const, maxConnections: 6, maxRequeues: 2 } : {};
   return transportOf(version, { port, getSocket, ...TIMEOUTS, ...pool, ...more });
-}
-
-async function receiver(behaviour: Behaviour = {}): Promise<Receiver> {
-  const started = await startReceiver("127.0.0.1", behaviour);
-  onTestFinished(() => started[Symbol.asyncDispose]());
-  return started;
 }
 
 /** How many of so many messages were delivered, and the codes of what became of the others. */
@@ -167,9 +159,7 @@ describe.each(KINDS)("$version, $kind", (kind) => {
   it("has its slots back when its callback throws", async () => {
     const good = await receiver();
     const getSocket = limitedSocket(limiter, target);
-    const thrown: unknown[] = [];
-    const listeners = process.listeners("uncaughtException");
-    process.removeAllListeners("uncaughtException").on("uncaughtException", (reason) => thrown.push(reason));
+    const thrown = uncaught();
     const error = new Error("the callback's");
     const throws = (): never => {
       throw error;
@@ -178,8 +168,6 @@ describe.each(KINDS)("$version, $kind", (kind) => {
     getSocket({ host: "127.0.0.1", port: 70_000 }, throws);
     await vi.waitFor(() => expect(thrown).toEqual([error, error]));
     await untilAllIsBack();
-    process.removeAllListeners("uncaughtException");
-    for (const listener of listeners) process.on("uncaughtException", listener);
     await expectAllSlots(kind);
   });
 
@@ -206,16 +194,12 @@ describe.each(KINDS)("$version, $kind", (kind) => {
 
   it("has its slots back when nodemailer cannot use its own options", async () => {
     const good = await receiver();
-    const thrown: unknown[] = [];
-    const listeners = process.listeners("uncaughtException");
-    process.removeAllListeners("uncaughtException").on("uncaughtException", (reason) => thrown.push(reason));
+    const thrown = uncaught();
     transportTo(kind, good.port, { socketTimeout: -1 })
       .sendMail(MAIL)
       .catch(() => {});
     await vi.waitFor(() => expect(thrown).toMatchObject([{ code: "ERR_OUT_OF_RANGE" }]));
     await untilAllIsBack();
-    process.removeAllListeners("uncaughtException");
-    for (const listener of listeners) process.on("uncaughtException", listener);
     await expectAllSlots(kind);
   });
 
@@ -332,6 +316,18 @@ it("stops the dial of a pool's connection that is given up", async () => {
   expect(await sent).toMatchObject([{ reason: { name: "AbortError" } }]);
   await vi.waitFor(() => expect(limiter.snapshot().leases).toBe(0));
 });
+
+/** What nobody catches, up to the end of the test. */
+function uncaught(): readonly unknown[] {
+  const thrown: unknown[] = [];
+  const listeners = process.listeners("uncaughtException");
+  process.removeAllListeners("uncaughtException").on("uncaughtException", (reason) => thrown.push(reason));
+  onTestFinished(() => {
+    process.removeAllListeners("uncaughtException");
+    for (const listener of listeners) process.on("uncaughtException", listener);
+  });
+  return thrown;
+}
 
 /** A port at which no connection is ever made: as many as may wait to be accepted already do. */
 async function fullBacklog(): Promise<{ readonly port: number; readonly waiting: number }> {

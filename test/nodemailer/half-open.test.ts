@@ -1,15 +1,14 @@
 // Receivers that do not close a connection which nodemailer has closed: the slot comes back all the same.
 
 import type { SendMailOptions } from "nodemailer";
-import { afterEach, beforeEach, expect, it, onTestFinished, vi } from "vitest";
+import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import { createLimiter, type LocalLimiter, parsePolicy } from "../../src/index.js";
 import { limitedSocket } from "../../src/nodemailer.js";
-import { type Behaviour, startReceiver } from "../smtp/receiver.js";
+import type { Behaviour } from "../smtp/receiver.js";
+import { MAIL, receiver, transportOf, VERSIONS, type Version } from "./shared.js";
 import { countSockets, type SocketCounts } from "./sockets.js";
-import { transportOf, VERSIONS, type Version } from "./versions.js";
 
 const TIMEOUTS = { connectionTimeout: 400, greetingTimeout: 400, socketTimeout: 400 };
-const MAIL: SendMailOptions = { from: "us@sender.example", to: "you@example.com", text: "Hello" };
 /** More than the buffers of both sides hold. */
 const LARGE: SendMailOptions = { ...MAIL, text: `${"x".repeat(70)}\n`.repeat(200_000) };
 
@@ -22,9 +21,7 @@ beforeEach(() => {
 afterEach(() => sockets[Symbol.dispose]());
 
 async function send(version: Version, behaviour: Behaviour, options: object, mail = MAIL) {
-  const server = await startReceiver("127.0.0.1", { keepsOpen: true, ...behaviour });
-  onTestFinished(() => server[Symbol.asyncDispose]());
-  const { port } = server;
+  const { port } = await receiver({ keepsOpen: true, ...behaviour });
   const getSocket = limitedSocket(limiter, () => ({ domain: `port-${port}.example` }));
   const tls = { rejectUnauthorized: false };
   const transport = transportOf(version, { port, tls, getSocket, maxRequeues: 0, ...TIMEOUTS, ...options });

@@ -7,8 +7,8 @@ import { describe, expect, it, vi } from "vitest";
 import { createLimiter, parsePolicy } from "../../src/index.js";
 import { limitedSocket } from "../../src/nodemailer.js";
 import { startReceiver } from "../smtp/receiver.js";
+import { NEWEST, transportOf } from "./shared.js";
 import { countSockets } from "./sockets.js";
-import { NEWEST, transportOf } from "./versions.js";
 
 const LIMIT = 2;
 const runs = Math.max(1, Math.round((6 * Number(process.env["FUZZ_RUNS"] ?? 1000)) / 1000));

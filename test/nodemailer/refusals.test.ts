@@ -6,9 +6,7 @@ import type { SendMailOptions } from "nodemailer";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { createLimiter, parsePolicy } from "../../src/index.js";
 import { limitedSocket } from "../../src/nodemailer.js";
-import { NEWEST, type Transport, transportOf, type Version } from "./versions.js";
-
-const MAIL: SendMailOptions = { from: "us@sender.example", to: "you@example.com", text: "Hello" };
+import { MAIL, NEWEST, type Transport, transportOf, type Version } from "./shared.js";
 
 async function serverPort(kind: "starttls" | "secure"): Promise<number> {
   const child = fork(new URL("smtp-server.ts", import.meta.url), [kind], {

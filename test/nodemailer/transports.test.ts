@@ -4,17 +4,14 @@ import dns from "node:dns";
 import { getEventListeners } from "node:events";
 import { connect } from "node:net";
 import { Redis } from "ioredis";
-import type { SendMailOptions } from "nodemailer";
 import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from "vitest";
 import { createLimiter, parsePolicy } from "../../src/index.js";
 import { type Dial, limitedSocket } from "../../src/nodemailer.js";
 import { redisCluster } from "../../src/redis.js";
 import { describeServer, startRedis } from "../redis/server.js";
-import { type Behaviour, type Receiver, startReceiver } from "../smtp/receiver.js";
+import { MAIL, NEWEST, receiver, type Transport, transportOf, VERSIONS } from "./shared.js";
 import { countSockets, type SocketCounts } from "./sockets.js";
-import { NEWEST, type Transport, transportOf, VERSIONS } from "./versions.js";
 
-const MAIL: SendMailOptions = { from: "us@sender.example", to: "you@example.com", text: "Hello" };
 const TARGET = { domain: "example.com" };
 const mails = (transport: Transport, many: number) =>
   Promise.all(Array.from({ length: many }, () => transport.sendMail(MAIL)));
@@ -27,12 +24,6 @@ beforeEach(() => {
 afterEach(() => {
   sockets[Symbol.dispose]();
 });
-
-async function receiver(behaviour: Behaviour = {}, address = "127.0.0.1"): Promise<Receiver> {
-  const started = await startReceiver(address, behaviour);
-  onTestFinished(() => started[Symbol.asyncDispose]());
-  return started;
-}
 
 describe.each(VERSIONS)("%s", (version) => {
   it("opens as many connections as the limit, one for each message", async () => {

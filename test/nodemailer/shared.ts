@@ -1,13 +1,16 @@
-// The versions of nodemailer that are supported, and what the tests use of them.
+// What the tests of nodemailer share: its versions, a transport, a receiver, a message.
 
 import { createRequire } from "node:module";
 import type { SendMailOptions } from "nodemailer";
 import { onTestFinished } from "vitest";
 import type { Dial } from "../../src/nodemailer.js";
+import { type Behaviour, type Receiver, startReceiver } from "../smtp/receiver.js";
 
 export const VERSIONS = ["nodemailer6", "nodemailer7", "nodemailer8", "nodemailer9", "nodemailer"] as const;
 export const NEWEST = "nodemailer";
 export type Version = (typeof VERSIONS)[number];
+
+export const MAIL: SendMailOptions = { from: "us@sender.example", to: "you@example.com", text: "Hello" };
 
 export interface Transport {
   getSocket?: Dial | false;
@@ -26,4 +29,11 @@ export function transportOf(version: Version, options: object): Transport {
   const transport = load(version).createTransport({ host: "127.0.0.1", ...options });
   onTestFinished(() => transport.close());
   return transport;
+}
+
+/** A receiver on loopback, closed with its test. */
+export async function receiver(behaviour: Behaviour = {}): Promise<Receiver> {
+  const started = await startReceiver("127.0.0.1", behaviour);
+  onTestFinished(() => started[Symbol.asyncDispose]());
+  return started;
 }
