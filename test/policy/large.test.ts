@@ -2,56 +2,13 @@
 
 import { describe, expect, test } from "vitest";
 import { definePolicy, type ParseOptions, PolicyError, parsePolicy } from "../../src/index.js";
+import { expectLinear, GROWTH } from "./growth.js";
 import { issuesOf, limitsOf, max, scopeMax } from "./reading.js";
 
 const MEGABYTE = 2 ** 20;
 /** The largest text whose cost is compared. FUZZ_RUNS=10000 makes it a megabyte. */
 const LARGE = Number(process.env["FUZZ_RUNS"] ?? 0) >= 10_000 ? MEGABYTE : MEGABYTE / 4;
-const GROWTH = 16;
 const SMALL = LARGE / GROWTH ** 2;
-/** Sixteen times the text may cost this many times as much: room for noise and the memory, and far below 256, the square. */
-const MOST = GROWTH * 5;
-/** Less than this cannot be told from noise. */
-const LEAST_MICROSECONDS = 2000;
-/** Noise does not take this long: not worth another try. */
-const HOPELESS_MICROSECONDS = 1_000_000;
-
-/** Processor time in microseconds, of the whole process; `run` may throw a PolicyError. */
-function cost(run: () => unknown): number {
-  const before = process.cpuUsage();
-  try {
-    run();
-  } catch (error) {
-    if (!(error instanceof PolicyError)) throw error;
-  }
-  const { user, system } = process.cpuUsage(before);
-  return Math.max(user + system, LEAST_MICROSECONDS);
-}
-
-const median = (numbers: readonly number[]): number =>
-  [...numbers].sort((one, other) => one - other)[numbers.length >> 1]!;
-
-/** Compares sizes step by step, so that a square is found before it takes minutes; a step that looks bad is tried again. */
-function expectLinear(largest: number, run: (size: number) => () => unknown): void {
-  let size = Math.min(SMALL, largest / GROWTH);
-  let small = run(size);
-  small();
-  let base = cost(small);
-  while (size * GROWTH <= largest) {
-    const large = run(size * GROWTH);
-    let next = cost(large);
-    const ratios = [next / base];
-    while (median(ratios) > MOST && ratios.length < 5 && next < HOPELESS_MICROSECONDS) {
-      base = cost(small);
-      next = cost(large);
-      ratios.push(next / base);
-    }
-    expect(median(ratios), `${size} to ${size * GROWTH} characters`).toBeLessThan(MOST);
-    size *= GROWTH;
-    small = large;
-    base = Math.min(next, cost(small));
-  }
-}
 
 /** A text of about that size out of numbered pieces. */
 function repeated(size: number, piece: (index: number) => string): string {
@@ -132,7 +89,7 @@ describe("parsePolicy: large texts", () => {
   ])(
     "parsePolicy reads sixteen times as many of these in about sixteen times the time: %s",
     (_, piece) => {
-      expectLinear(LARGE, read(piece));
+      expectLinear(SMALL, LARGE, read(piece));
     },
     60_000,
   );
@@ -150,13 +107,14 @@ describe("parsePolicy: large texts", () => {
   ])(
     "parsePolicy, unknown: ignore, reads sixteen times as many of these in about sixteen times the time: %s",
     (_, piece) => {
-      expectLinear(LARGE, read(piece, { unknown: "ignore" }));
+      expectLinear(SMALL, LARGE, read(piece, { unknown: "ignore" }));
     },
     60_000,
   );
 
   test("parsePolicy reads sixteen times as many patterns in about sixteen times the time", () => {
     expectLinear(
+      2 ** 10,
       2 ** 18,
       read((index) => `domain "/^d${index}\\.example$/" { ${max} = 5 }\n`),
     );
@@ -164,7 +122,7 @@ describe("parsePolicy: large texts", () => {
 
   test("parsePolicy refuses a bad pattern sixteen times as long in about sixteen times the time", () => {
     for (const piece of ["a", "a++", "(?=", "[", "\\\\", "(", "a{2}"]) {
-      expectLinear(2 ** 15, (size) =>
+      expectLinear(2 ** 7, 2 ** 15, (size) =>
         read((index) => (index === 0 ? `domain "/` : index === 1 ? piece.repeat(size / piece.length) : `(?=b)/" { }`))(
           size,
         ),
@@ -175,11 +133,11 @@ describe("parsePolicy: large texts", () => {
   test("String(policy) and definePolicy take about sixteen times the time for sixteen times as many stanzas", () => {
     const policyOf = (size: number) =>
       parsePolicy(repeated(size, (index) => `domain d${index}.example { ${max} = 5 }\n`));
-    expectLinear(LARGE, (size) => {
+    expectLinear(SMALL, LARGE, (size) => {
       const policy = policyOf(size);
       return () => String(policy);
     });
-    expectLinear(LARGE, (size) => {
+    expectLinear(SMALL, LARGE, (size) => {
       const count = Math.round(size / 50);
       const domain = Object.fromEntries(
         Array.from({ length: count }, (_, index) => [`d${index}.example`, { [max]: 5 }]),

@@ -15,6 +15,7 @@ import {
 import { type Advice, lint } from "../../src/policy/lint.js";
 import { dataOf } from "../../src/policy/policy.js";
 import { policyArbitrary, targetArbitrary } from "../semantics/drawing.js";
+import { expectLinear } from "./growth.js";
 import { marked, max, scopeMax, serverMax, textAt, underlined } from "./reading.js";
 
 const reserve = "server_reserve_outbound_connections";
@@ -522,14 +523,6 @@ describe("lint: what it says is so", () => {
 });
 
 describe("lint: large policies", () => {
-  const most = 8;
-  const cost = (run: () => unknown): number => {
-    const before = process.cpuUsage();
-    run();
-    const { user, system } = process.cpuUsage(before);
-    return Math.max(user + system, 1000);
-  };
-
   test.each<[string, (index: number) => string]>([
     ["names", (index) => `domain d${index}.example { ${max} = 50 ${scopeMax} = 10 }`],
     ["listed names", (index) => String.raw`domain "/^(a|b)\.d${index}\.fr$/" { ${max} = 5 ${scopeMax} = 3 }`],
@@ -539,15 +532,10 @@ describe("lint: large policies", () => {
       "bindings in groups",
       (index) => `binding b${index} { binding_group = g${index % 9} ${max} = 5 domain d { ${scopeMax} = 9 } }`,
     ],
-  ])("four times as many %s take about four times as long, not sixteen times", (_, stanza) => {
-    const policyOf = (count: number) =>
-      dataOf(parsePolicy(Array.from({ length: count }, (_unused, index) => stanza(index)).join("\n")));
-    const [small, large] = [policyOf(1000), policyOf(4000)];
-    lint(small);
-    const ratios: number[] = [];
-    // Noise is tried away: a square is there every time.
-    do ratios.push(cost(() => lint(large)) / cost(() => lint(small)));
-    while (Math.min(...ratios) > most && ratios.length < 5);
-    expect(Math.min(...ratios)).toBeLessThan(most);
+  ])("sixteen times as many %s take about sixteen times as long", (_, stanza) => {
+    expectLinear(1000, 16_000, (count) => {
+      const policy = dataOf(parsePolicy(Array.from({ length: count }, (_unused, index) => stanza(index)).join("\n")));
+      return () => lint(policy);
+    });
   });
 });
