@@ -37,14 +37,22 @@ function checkCount(name: string, value: unknown, least: number): void {
   }
 }
 
+/** For who gives none: nothing to look at. */
+export const NO_OPTIONS: AcquireOptions = Object.freeze({});
+
 /**
  * @returns the timeout, or its default
- * @throws {TypeError} an option of the wrong type
+ * @throws {TypeError} an option that does not exist or has the wrong type
  * @throws {RangeError} a timeout that is negative or not a number
  */
 export function checkAcquire(options: AcquireOptions): Milliseconds {
+  if (options === NO_OPTIONS) return Number.POSITIVE_INFINITY;
   if (typeof options !== "object" || options === null)
     throw new TypeError(`Options must be an object, not ${typeName(options)}`);
+  for (const name in options) {
+    if (name !== "timeout" && name !== "signal" && options[name as "timeout"] !== undefined)
+      throw new TypeError(`Unknown option ${name}`);
+  }
   const { signal, timeout } = options;
   if (signal !== undefined && typeof signal?.throwIfAborted !== "function")
     throw new TypeError(`Option signal must be an AbortSignal, not ${typeName(signal)}`);

@@ -17,6 +17,7 @@ export { createLimiter } from "./limiter.js";
 export { definePolicy } from "./policy/define.js";
 export { loadPolicy } from "./policy/load.js";
 export { parsePolicy } from "./policy/parse.js";
+export { releaseOnClose } from "./socket.js";
 export type {
   AcquireOptions,
   Clock,

@@ -1,7 +1,7 @@
 // createLimiter: the promises of callers around the table of counters.
 
 import { Admission } from "./admission.js";
-import { type CheckedOptions, checkAcquire, checkOptions, checkTimeout } from "./checks.js";
+import { type CheckedOptions, checkAcquire, checkOptions, checkTimeout, NO_OPTIONS } from "./checks.js";
 import { lacksOnlyRemote } from "./core/counters.js";
 import type { Plan } from "./core/plan.js";
 import { describeTarget } from "./core/target.js";
@@ -57,7 +57,7 @@ class OutboundLimiter implements LocalLimiter {
   }
 
   // Not async: that would make two promises more for each request that waits.
-  acquire(target: Target, options: AcquireOptions = {}): Promise<Lease> {
+  acquire(target: Target, options: AcquireOptions = NO_OPTIONS): Promise<Lease> {
     try {
       return this.#acquire([target], options);
     } catch (error) {
@@ -65,7 +65,7 @@ class OutboundLimiter implements LocalLimiter {
     }
   }
 
-  acquireAny(targets: readonly Target[], options: AcquireOptions = {}): Promise<Lease> {
+  acquireAny(targets: readonly Target[], options: AcquireOptions = NO_OPTIONS): Promise<Lease> {
     try {
       if (!Array.isArray(targets) || targets.length === 0) throw new TypeError("acquireAny needs a list of targets");
       return this.#acquire(targets, options);
@@ -103,7 +103,7 @@ class OutboundLimiter implements LocalLimiter {
     return this.#admission.take(this.#admission.plan(target), target);
   }
 
-  async run<T>(target: Target, work: (lease: Lease) => T | PromiseLike<T>, options: AcquireOptions = {}): Promise<T> {
+  async run<T>(target: Target, work: (lease: Lease) => T | PromiseLike<T>, options?: AcquireOptions): Promise<T> {
     if (typeof work !== "function") throw new TypeError(`run needs a function to call, not ${typeof work}`);
     const lease = await this.acquire(target, options);
     try {

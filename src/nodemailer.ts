@@ -2,16 +2,10 @@
 // nodemailer is imported: it calls.
 
 import { checkAcquire } from "./checks.js";
-import {
-  type Dial,
-  destroyOnceEnded,
-  dialled,
-  onceForgotten,
-  type SocketOptions,
-  type TransportOptions,
-} from "./nodemailer/dial.js";
+import { type Dial, destroyOnceEnded, dialled, type SocketOptions, type TransportOptions } from "./nodemailer/dial.js";
 import { askerIn, inTurn, type Pool, type PoolResource, shareWithin } from "./nodemailer/pool.js";
 import { Signals } from "./signals.js";
+import { releaseOnClose } from "./socket.js";
 import type { AcquireOptions, Lease, Limiter, Target } from "./types.js";
 
 export type { Dial, Dialled, SocketOptions, TransportOptions } from "./nodemailer/dial.js";
@@ -141,7 +135,7 @@ export function limitedSocket(
     const socketOptions = await dialled(dial, options, giveUp);
     const { connection } = socketOptions;
     if (connection.closed) throw new Error("The connection is closed already");
-    onceForgotten(connection, release);
+    releaseOnClose({ release }, connection);
     return socketOptions;
   }
 }

@@ -56,11 +56,11 @@ export interface AcquireOptions {
 }
 
 /**
- * The right to have one connection open. Give it back exactly when the socket is closed.
+ * The right to have one connection open. Give it back exactly when the socket is closed; {@link releaseOnClose} does.
  *
  * @example
  * const lease = await limiter.acquire({ domain: "gmail.com" });
- * socket.once("close", lease.release);
+ * releaseOnClose(lease, socket);
  */
 export interface Lease extends Disposable {
   /** The very object that was passed to `acquire`, `acquireAny`, `tryAcquire`, `run` or, last, to `move`. */
@@ -301,7 +301,7 @@ export interface Limiter extends AsyncDisposable {
    * @throws {QueueFullError} at once, when `maxWaiting` requests already wait
    * @throws {LimiterClosedError} after `close()`
    * @throws {ClusterError} a limit of the cluster cannot be checked, and `whenDown` is "refuse"
-   * @throws {TypeError} malformed target, or a group that contradicts the policy; nothing was counted
+   * @throws {TypeError} malformed target, a group that contradicts the policy, or an unknown option; nothing was counted
    * @throws {RangeError} a `timeout` that is negative or not a number
    * @throws `signal.reason`, untouched, when `signal` aborts
    * @example

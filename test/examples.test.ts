@@ -36,7 +36,7 @@ import net from "node:net";
 import { metrics } from "@opentelemetry/api";
 import { Redis } from "ioredis";
 import promClient from "prom-client";
-import { createLimiter, definePolicy, isLimiterError, loadPolicy, memoryCluster, parsePolicy, type Target, watchPolicy } from "./src/index.js";
+import { createLimiter, definePolicy, isLimiterError, loadPolicy, memoryCluster, parsePolicy, releaseOnClose, type Target, watchPolicy } from "./src/index.js";
 import { otelMetrics, prometheusMetrics } from "./src/metrics.js";
 import { limitedSocket } from "./src/nodemailer.js";
 import { redisCluster } from "./src/redis.js";
@@ -51,7 +51,7 @@ const lease = await limiter.acquire(target);
 const message = "a message";
 const deliver = async (to: string): Promise<void> => console.log(to);
 const defer = (what: string, why: unknown): void => console.log(what, why);
-void [limiter, lease, connection, target, socket, message, deliver, defer, definePolicy, isLimiterError, loadPolicy, parsePolicy, createLimiter];
+void [limiter, lease, connection, target, socket, message, deliver, defer, definePolicy, isLimiterError, loadPolicy, parsePolicy, createLimiter, releaseOnClose];
 let unused: Target | undefined; void unused;
 `;
 
@@ -77,6 +77,7 @@ describe("examples in the doc comments", () => {
       "policy/load.ts",
       "policy/parse.ts",
       "redis.ts",
+      "socket.ts",
       "types.ts",
       "watch.ts",
     ];

@@ -4,7 +4,7 @@ import { setMaxListeners } from "node:events";
 import { connect } from "node:net";
 import { setTimeout as pause } from "node:timers/promises";
 import { Redis } from "ioredis";
-import { createLimiter, isLimiterError, type Lease, loadPolicy } from "../../src/index.js";
+import { createLimiter, isLimiterError, type Lease, loadPolicy, releaseOnClose } from "../../src/index.js";
 import { redisCluster } from "../../src/redis.js";
 import type { MailHost } from "./receivers.js";
 import { sendOver } from "./sender.js";
@@ -61,8 +61,8 @@ async function work({ binding, domain, host, address, port }: Route): Promise<vo
     let lease: Lease | undefined;
     try {
       lease = await limiter.acquire({ binding, domain, host }, { signal: stop.signal });
-      const socket = connect({ host: address, port, localAddress: sources.get(binding), signal: lease.lost });
-      socket.once("close", lease.release);
+      const socket = connect({ host: address, port, localAddress: sources.get(binding) });
+      releaseOnClose(lease, socket);
       await sendOver(socket, { binding, domain, messages: 10 }, progress);
     } catch (error) {
       if (error === stop.signal.reason) return;

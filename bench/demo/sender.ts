@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { setTimeout as pause } from "node:timers/promises";
 import SMTPConnection from "nodemailer/lib/smtp-connection";
-import type { Limiter, Target } from "../../src/index.js";
+import { type Limiter, releaseOnClose, type Target } from "../../src/index.js";
 import type { Receivers } from "./receivers.js";
 import { type Batch, sources } from "./traffic.js";
 
@@ -74,7 +74,7 @@ export async function send(
     const socket = connect({ host: address, port, localAddress: sources.get(binding), signal });
     // Tied to the socket and not to the work below, which is done earlier: nodemailer says "end" as soon as it has
     // asked for the close, and until the receiver has answered that, the receiver counts this connection.
-    socket.once("close", release);
+    releaseOnClose({ release }, socket);
     return sendOver(socket, { ...batch, messages }, progress);
   }
 }

@@ -47,8 +47,6 @@ const SOCKET_TIMEOUT: Milliseconds = 10 * 60_000;
 const ATTEMPT_TIMEOUT: Milliseconds = 2_000;
 /** How long a receiver may take to answer QUIT while somebody waits for the slot, and to close what is closed here. */
 const CLOSE_TIMEOUT: Milliseconds = 5_000;
-/** How long it may take to notice that a connection is closed. */
-const NOTICE: Milliseconds = 50;
 
 /** A connected socket, destroyed on `giveUp`; which this aborts after `connectionTimeout`, that begins here. */
 export async function dialled(
@@ -162,16 +160,4 @@ export function destroyOnceEnded(connection: Socket, options: TransportOptions):
   connection.setTimeout(silence).on("timeout", destroySoon);
   connection.once("close", () => clearTimeout(timer));
   return destroySoon;
-}
-
-/**
- * Calls back once a connection is closed and the receiver does not count it any more. It may, for some milliseconds, if it
- * was not the first to close; under TLS Node does not wait for that, and closes when the receiver has ended TLS.
- */
-export function onceForgotten(connection: Socket, then: () => void): void {
-  connection.once("close", () => {
-    // A timer that keeps the process: those who wait for the slot may not.
-    if (connection.readableEnded) then();
-    else setTimeout(then, NOTICE);
-  });
 }

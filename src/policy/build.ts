@@ -198,12 +198,10 @@ export class PolicyBuilder {
     const limit = readLimit(value);
     if (limit === undefined) {
       const shown = value === undefined ? "a list" : `\`${shorten(value)}\``;
-      this.issue(
-        valueSpot,
-        "bad-value",
-        `${shown} is not a number of connections`,
-        "write a whole number from 0, or -1 for unlimited",
-      );
+      const help = /^\d{1,9};$/.test(value ?? "")
+        ? `write \`${value?.slice(0, -1)}\`: nothing ends a line`
+        : "write a whole number from 0, or -1 for unlimited";
+      this.issue(valueSpot, "bad-value", `${shown} is not a number of connections`, help);
       return;
     }
     const before = within.settings.get(option);

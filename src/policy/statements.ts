@@ -37,6 +37,8 @@ const BEHIND_VALUE = /["'[({]|[^\S\n]*=/y;
 const BRACE = /\s*\{/y;
 const BRACE_NEXT = /[^\S\n]*\{/y;
 const BRACE_ON_LINE = /[^\n{}#]*\{/y;
+/** More names behind a first one, or a list of them. */
+const SEVERAL = /[^\S\n]*[("',\w][^\n{}#=]*\{/y;
 const INSTEAD_OF_BRACE = /\s*[=([)\],:;]/y;
 const LINE_END = /[^\S\n]*(?:[#\n]|$)/y;
 
@@ -147,7 +149,10 @@ class StatementReader extends WordReader {
     // Behind a quote that was said to be wrong, a statement may well begin.
     if (this.slipped) return;
     const character = this.text[this.at];
-    this.mistake(this.at, this.at + 1, `expected an option or a stanza, found \`${character}\``);
+    const help = this.text.startsWith("//", this.at)
+      ? "a comment begins with `#`, or stands between `/*` and `*/`"
+      : undefined;
+    this.mistake(this.at, this.at + 1, `expected an option or a stanza, found \`${character}\``, help);
     if (character === "{") {
       this.at++;
       this.#strayOpen++;
@@ -181,6 +186,11 @@ class StatementReader extends WordReader {
       this.#strayOpen++;
       // Most likely only the brace was forgotten: what follows is its body, and its `}` is there.
       this.#stanza(into, key, name, undefined);
+    } else if (STANZAS.has(keyword) && this.match(SEVERAL) !== undefined) {
+      this.#strayOpen++;
+      const pattern = keyword.startsWith("binding") ? "" : `, or a pattern: \`${keyword} "/^(one|other)$/" { … }\``;
+      const help = `write a stanza for each name${pattern}`;
+      this.#refuse(start, end, `several names of one ${keyword}`, help);
     } else {
       this.#strayOpen++;
       // Behind an option on the same line it belongs to the value: one mistake, whatever the value is without it.

@@ -92,6 +92,19 @@ describe("parsePolicy: one typo, one issue", () => {
     expect(textAt(text, issue).startsWith(underlined(issue.excerpt))).toBe(true);
   });
 
+  test.each<[string, string, RegExp]>([
+    ["a `;`", `${max} = «5;»\n${scopeMax} = 7`, /^write `5`: nothing ends a line$/],
+    ["a comment of C++", `«/»/ five\n${max} = 5`, /^a comment begins with `#`/],
+    ["a comment of C++ behind a value", `${max} = 5 «/»/ five\n${scopeMax} = 7`, /^a comment begins with `#`/],
+    ["several domains", `«domain a.example» b.example {\n  ${max} = 5\n}`, /pattern: `domain "\/\^\(one\|other\)\$\/"/],
+    ["several domains, with commas", `«domain "a.example"», "b.example" { ${max} = 5 }`, /stanza for each name, or/],
+    ["a list of domains", `«domain» ("a.example" "b.example") { ${max} = 5 }`, /stanza for each name, or/],
+    ["several hosts", `«host 'a.example'» 'b.example' { ${max} = 5 }`, /pattern: `host "/],
+    ["several bindings", `«binding a» b { ${max} = 5 }`, /^write a stanza for each name$/],
+  ])("parsePolicy says what to write instead of %s", (_, written, help) => {
+    expectOneIssue(written, written.includes(";") ? "bad-value" : "syntax", help);
+  });
+
   /** Every text that one of these characters, left out or written twice, makes of this one, and the place of the slip. */
   function* slipsOf(text: string, characters: RegExp): Generator<[string, string]> {
     for (const { index } of text.matchAll(characters)) {

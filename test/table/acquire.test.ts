@@ -572,6 +572,7 @@ describe("what is no target or no option at all", () => {
     [{ signal: {} }, "Option signal must be an AbortSignal, not object"],
     [{ signal: null }, "Option signal must be an AbortSignal, not null"],
     [{ timeout: "5" }, "Option timeout must be a number of milliseconds, not string"],
+    [{ timeoutMs: 5 }, "Unknown option timeoutMs"],
   ])("is named: %o", async (options, message) => {
     const { limiter } = open(ONE);
     const { error } = await refusal(limiter.acquire(gmail, options as never));

@@ -4,7 +4,7 @@ const { AsyncLocalStorage } = require("node:async_hooks");
 const net = require("node:net");
 const path = require("node:path");
 const constants = require("haraka-constants");
-const { createLimiter, loadPolicy, watchPolicy } = require("outbound-limiter");
+const { createLimiter, loadPolicy, releaseOnClose, watchPolicy } = require("outbound-limiter");
 
 const pool = require("./outbound/client_pool");
 const HMailItem = require("./outbound/hmail");
@@ -161,9 +161,7 @@ class Connection {
     const socket = dialled(dial);
     // Haraka's socket loses its listeners when it is given back; the one inside only when TLS begins.
     const tcp = socket.targetsocket;
-    const release = () => this.#lease?.release();
-    // Under TLS, and where it was not the first to close, the receiver counts for some milliseconds more.
-    const listen = () => tcp.once("close", () => (tcp.readableEnded ? release() : setTimeout(release, 50)));
+    const listen = () => releaseOnClose({ release: () => this.#lease?.release() }, tcp);
     listen();
     const { upgrade } = socket;
     socket.upgrade = (...args) => {

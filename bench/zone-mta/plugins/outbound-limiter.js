@@ -3,7 +3,7 @@
 
 const net = require("node:net");
 const path = require("node:path");
-const { createLimiter, loadPolicy, watchPolicy } = require("outbound-limiter");
+const { createLimiter, loadPolicy, releaseOnClose, watchPolicy } = require("outbound-limiter");
 
 /** How long a delivery waits for a host that is full, and a slot for its delivery to connect, in milliseconds. */
 const HOST_WAIT = 5 * 60_000;
@@ -181,11 +181,7 @@ function dial(lease, options) {
   return new Promise((resolve, reject) => {
     try {
       const socket = net.connect(options);
-      // Under TLS, and where it was not the first to close, the receiver counts for some milliseconds more.
-      socket.once("close", () => (socket.readableEnded ? lease.release() : setTimeout(() => lease.release(), 50)));
-      const end = () => socket.destroy(lease.lost.reason);
-      lease.lost.addEventListener("abort", end);
-      if (lease.lost.aborted) end();
+      releaseOnClose(lease, socket);
       socket.on("error", reject);
       const tooLate = setTimeout(() => socket.destroy(new Error("Connection timed out")), DIAL);
       socket.once("connect", () => resolve(socket)).once("connect", () => clearTimeout(tooLate));
