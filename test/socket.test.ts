@@ -2,10 +2,11 @@
 // test/nodemailer/refusals.test.ts, whose sockets are released in the same way.
 
 import { once } from "node:events";
-import { type AddressInfo, connect, createServer, Socket } from "node:net";
+import { connect, Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { connect as connectTls } from "node:tls";
 import { describe, expect, it, onTestFinished } from "vitest";
+import { freePort } from "../bench/free-port.js";
 import { createLimiter, type Lease, parsePolicy, releaseOnClose } from "../src/index.js";
 import { type Behaviour, type Receiver, startReceiver } from "./smtp/receiver.js";
 
@@ -63,7 +64,7 @@ describe("releaseOnClose", () => {
 
   it("releases if nobody listens", async () => {
     const { lease, count } = held();
-    const socket = connect(await closedPort(), "127.0.0.1");
+    const socket = connect(await freePort(), "127.0.0.1");
     releaseOnClose(lease, socket);
     const [error] = await once(socket, "error");
     expect(error).toMatchObject({ code: "ECONNREFUSED" });
@@ -164,12 +165,3 @@ describe("releaseOnClose", () => {
     expect(() => releaseOnClose(lease as never, socket as never)).toThrow(new TypeError(message));
   });
 });
-
-async function closedPort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, "close");
-  return port;
-}

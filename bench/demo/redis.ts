@@ -1,8 +1,8 @@
 // redis.ts: a Redis or Valkey for the cluster demo, from PATH, on a free port. It keeps nothing, and ends with the demo.
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { type AddressInfo, createServer } from "node:net";
 import { Redis } from "ioredis";
+import { freePort } from "../free-port.js";
 
 export interface Engine {
   readonly program: string;
@@ -53,14 +53,4 @@ async function startProgram(args: readonly string[]): Promise<[program: string, 
     }
   }
   throw new Error("The cluster demo needs redis-server (7 or newer) or valkey-server in PATH");
-}
-
-/** A port that nobody listens on now. */
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, "close");
-  return port;
 }

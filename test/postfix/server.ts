@@ -14,12 +14,12 @@ import {
   utimesSync,
   writeFileSync,
 } from "node:fs";
-import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe } from "vitest";
+import { freePort } from "../../bench/free-port.js";
 
 /** The folder of Postfix's daemons, where it is installed. */
 const DAEMONS = ((): string | undefined => {
@@ -69,7 +69,8 @@ export interface Log {
 /** It takes connections when this resolves. */
 export async function startPostfix({ hosts, limit, starttls = [] }: PostfixOptions): Promise<Postfix> {
   assert(DAEMONS, "Postfix is not installed");
-  const ports = await freePorts(hosts);
+  const ports = new Map<string, number>();
+  for (const host of hosts) ports.set(host, await freePort());
   const folder = mkdtempSync(join(tmpdir(), "outbound-limiter-postfix-"));
   try {
     makeFolders(folder);
@@ -199,13 +200,4 @@ function countIn(log: string): Log & { readonly open: number } {
     secured: count(/ TLS connection established from /g),
     delivered: count(/, status=sent /g), // one a recipient, and a message has one
   };
-}
-
-/** For each host a port that nobody listens on now. */
-async function freePorts(hosts: readonly string[]): Promise<Map<string, number>> {
-  const servers = hosts.map(() => createServer().listen(0, "127.0.0.1"));
-  await Promise.all(servers.map((server) => once(server, "listening")));
-  const ports = servers.map((server) => (server.address() as AddressInfo).port);
-  await Promise.all(servers.map((server) => once(server.close(), "close")));
-  return new Map(hosts.map((host, index) => [host, ports[index]!]));
 }

@@ -4,12 +4,12 @@
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Redis } from "ioredis";
 import { describe } from "vitest";
+import { freePort } from "../../bench/free-port.js";
 
 /** The server that PATH has. */
 const PROGRAM = ["redis-server", "valkey-server"].find((program) => {
@@ -182,15 +182,4 @@ async function command(port: number, name: string, ...args: readonly (string | n
   } finally {
     client.disconnect();
   }
-}
-
-/** A port that nobody listens on now. */
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const address = server.address();
-  server.close();
-  await once(server, "close");
-  if (address === null || typeof address === "string") throw new Error("listens on no port");
-  return address.port;
 }
