@@ -4,13 +4,15 @@ import type { RedisServer } from "../../test/redis/server.js";
 import type { BarGroup, Chart } from "../charts.js";
 import { type Bench, type Figure, figure, type Goal, medianFigure, type Outcome, quantile } from "../measure.js";
 import { seeded } from "../workloads.js";
-import { type Caps, KINDS, ROOMY, type Stream } from "./limits.js";
+import { type Caps, ROOMY, type Stream } from "./limits.js";
 import { loaded, type Run, setupOn, withFleet } from "./rig.js";
 import { KINDS_OF_SENDERS as ALL, type Kind } from "./senders.js";
 import { clock, type Fleet } from "./worker.js";
 
 const OURS = "outbound-limiter";
 const BASE = "redis-semaphore";
+
+const MOST_PROOFS = 20;
 
 /** Each limit is reached: of a binding to a domain, to a domain from both bindings, of a binding, of all. */
 const TIGHT: Caps = { pair: 2, domain: 3, binding: 5, server: 8 };
@@ -24,17 +26,22 @@ async function prove(server: RedisServer, fleet: Fleet, bench: Bench, kind: Kind
   const setup = setupOn(server, bench, { kind, stream: 3, caps: TIGHT });
   const { redis, prefix } = setup;
   await fleet.tell("open", setup);
-  const until = clock() + (bench.quick ? 1_000 : 3_000);
-  const found = await fleet.tell("count", { inFlight: 12, hold: 40, until, redis, prefix, caps: TIGHT });
-  await fleet.tell("close");
   const most = new Map<string, number>();
-  for (const [key, count] of found.flatMap((peaks) => Object.entries(peaks))) {
-    const name = key.split(" ", 1)[0] as keyof Caps;
-    most.set(name, Math.max(most.get(name) ?? 0, count));
+  const limits = Object.entries(TIGHT);
+  const isReached = (): boolean => limits.every(([name, limit]) => (most.get(name) ?? 0) >= limit);
+  // On a busy machine it may take a while until they all meet.
+  for (let tries = 0; tries < MOST_PROOFS && !isReached(); tries++) {
+    const until = clock() + (bench.quick ? 1_000 : 3_000);
+    const found = await fleet.tell("count", { inFlight: 12, hold: 40, until, redis, prefix, caps: TIGHT });
+    for (const [key, count] of found.flatMap((peaks) => Object.entries(peaks))) {
+      const name = key.split(" ", 1)[0] as string;
+      most.set(name, Math.max(most.get(name) ?? 0, count));
+    }
   }
-  for (const name of KINDS) {
-    if (most.get(name) === TIGHT[name]) continue;
-    throw new Error(`${kind} had ${most.get(name)} connections under the limit ${name}, which is ${TIGHT[name]}`);
+  await fleet.tell("close");
+  for (const [name, limit] of limits) {
+    if (most.get(name) === limit) continue;
+    throw new Error(`${kind} had ${most.get(name)} connections under the limit ${name}, which is ${limit}`);
   }
 }
 

@@ -5,8 +5,10 @@ import type { Counter, Waiter } from "../core/plan.js";
 import { Asks } from "./asks.js";
 import type { Ask, Reply, Statement } from "./engine.js";
 
-/** Most changes in one statement; the rest goes into the next. What says everything cannot be in parts: the rest would be given back. */
+/** Most changes in one statement; the rest goes into the next. */
 const MOST_HOLDS = 2_000;
+/** What says everything is in one statement up to so many counters: in parts it has to be said under another name. */
+const MOST_AT_ONCE = 5_000;
 
 type OkReply = Extract<Reply, { status: "ok" }>;
 
@@ -17,6 +19,14 @@ export interface Occasion {
   readonly canAsk: boolean;
   /** Asks that the engine knows already are said again. */
   readonly allAsks: boolean;
+  /** The engine is to tell of every counter. */
+  readonly beat: boolean;
+}
+
+/** What has to be said. */
+export interface Saying extends Pick<Statement, "full" | "holds" | "asks"> {
+  /** Whether it is the first part of everything: what the engine knows under the name used so far stays as it is. */
+  readonly begins: boolean;
 }
 
 export class Books<Request extends Waiter> {
@@ -28,11 +38,21 @@ export class Books<Request extends Waiter> {
   readonly #stated = new Map<string, number>();
   /** Spare slots when it was last looked for idle ones. */
   readonly #spare = new Map<Counter, number>();
+  /** Counters that may be held by name only, as this process has them no more. */
+  readonly #gone = new Set<string>();
   #isFull = true;
+  #isPartial = false;
+  /** Counters that are said again for a beat. */
+  #again: Iterator<string> | undefined;
 
   constructor(counters: () => Counters<Request>, isExact: boolean) {
     this.#counters = counters;
     this.#isExact = isExact;
+  }
+
+  /** Whether only parts of everything were said, so that the engine does not know yet all that is held. */
+  get isPartial(): boolean {
+    return this.#isPartial;
   }
 
   /** What the engine knows is not known any more: the next statement says everything. */
@@ -55,34 +75,58 @@ export class Books<Request extends Waiter> {
       counter.others = before?.others ?? 0;
       // Until the engine says how the new limit stands, what comes free goes back: more may be held than it allows.
       counter.contended = isSame ? before.contended : true;
+      to.returned.add(counter);
     }
+    for (const key of this.#stated.keys()) this.#gone.add(key);
     this.#spare.clear();
-    this.forget();
   }
 
   /** What has to be said: changes, or everything. */
-  next({ isAlone, canAsk, allAsks }: Occasion): Pick<Statement, "full" | "holds" | "asks"> {
+  next({ isAlone, canAsk, allAsks, beat }: Occasion): Saying {
     const counters = this.#counters();
     const { returned, line } = counters;
     const full = this.#isFull;
-    const holds = new Map<string, number>();
     if (full) {
       for (const counter of counters.remotes()) returned.add(counter);
       this.#stated.clear();
+      this.#gone.clear();
+      this.#again = undefined;
     }
-    for (const one of returned) {
-      if (!full && holds.size === MOST_HOLDS) break;
-      returned.delete(one);
-      // It may have been forgotten, and be there anew.
-      const counter = counters.get(one.key) ?? one;
-      const { key, inUse } = counter;
+    const begins = full && returned.size > MOST_AT_ONCE;
+    const most = full && !begins ? MOST_AT_ONCE : MOST_HOLDS;
+    const holds = new Map<string, number>();
+    const say = (counter: Counter): void => {
+      const { inUse } = counter;
       const held = isAlone ? inUse : Math.max(inUse, counter.open);
       // What is stated is held, so that it is given back once it is not.
       if (!isAlone) counter.open = held;
-      if (held !== (this.#stated.get(key) ?? 0)) holds.set(key, held);
+      holds.set(counter.key, held);
+    };
+    for (const key of this.#gone) {
+      if (holds.size === most) break;
+      this.#gone.delete(key);
+      // It may be there anew.
+      const counter = counters.get(key);
+      if (counter?.remote) returned.add(counter);
+      else holds.set(key, 0);
     }
-    const asks: readonly Ask[] = canAsk ? this.#asks.changes(line, full || allAsks) : [];
-    return { full, holds, asks };
+    for (const one of returned) {
+      if (holds.size === most) break;
+      returned.delete(one);
+      // It may have been forgotten, and be there anew.
+      say(counters.get(one.key) ?? one);
+      if (holds.get(one.key) === (this.#stated.get(one.key) ?? 0)) holds.delete(one.key);
+    }
+    this.#isPartial = (begins || (this.#isPartial && !full)) && returned.size > 0;
+    if (beat && this.#stated.size > MOST_HOLDS) this.#again ??= this.#stated.keys();
+    while (this.#again && holds.size < most) {
+      const { done, value } = this.#again.next();
+      const counter = done ? undefined : counters.get(value);
+      if (done) this.#again = undefined;
+      else if (counter?.remote && !holds.has(value)) say(counter);
+    }
+    const asks: readonly Ask[] = canAsk && !this.#isPartial ? this.#asks.changes(line, full || allAsks) : [];
+    return { full, begins, holds, asks };
   }
 
   /**
@@ -107,8 +151,8 @@ export class Books<Request extends Waiter> {
       else this.#stated.set(key, held);
       const counter = counters.get(key);
       if (counter === undefined || !counter.remote) {
-        // Nobody here needs it any more: everything is said again, without it.
-        if (held > 0) this.#isFull = true;
+        // Nobody here needs it any more.
+        if (held > 0) this.#gone.add(key);
         continue;
       }
       counter.others = total - held;

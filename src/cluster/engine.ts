@@ -31,7 +31,10 @@ export interface Statement {
   readonly epoch: string;
   /** Everything that the member holds and asks is in here: what is not mentioned is given back, or withdrawn. */
   readonly full: boolean;
-  /** A sign of life: the reply tells of every counter that the member holds or asks, mentioned or not. */
+  /**
+   * A sign of life: the reply tells of every counter that the member holds or asks, mentioned or not. Of those that it
+   * holds only if they are no more than `MOST_TOLD`: who holds more mentions them, some in each of several statements.
+   */
   readonly beat: boolean;
   /** The member goes for good: all it holds is given back, and it is forgotten. */
   readonly leave: boolean;
@@ -94,6 +97,9 @@ export interface MemberInfo {
   readonly silentFor: Milliseconds;
   readonly holds: ReadonlyMap<string, number>;
 }
+
+/** Most counters held that a beat alone tells of. */
+export const MOST_TOLD = 4_000;
 
 /** Keeps the counts of all members. */
 export interface Engine {

@@ -1,7 +1,17 @@
 // An engine within this process: the reference of what the scripts do on a server, and all that one process needs.
 
 import type { Milliseconds } from "../types.js";
-import type { Ask, Engine, MemberInfo, Push, Reply, Slot, Standing, Statement } from "./engine.js";
+import {
+  type Ask,
+  type Engine,
+  type MemberInfo,
+  MOST_TOLD,
+  type Push,
+  type Reply,
+  type Slot,
+  type Standing,
+  type Statement,
+} from "./engine.js";
 import { Queues, type Waiting } from "./queues.js";
 
 /** Beats in a `ttl`. */
@@ -156,6 +166,7 @@ export class Ledger implements Engine {
     }
 
     const member = this.#welcome(statement, known);
+    const tellsOwn = statement.beat && member.own.size <= MOST_TOLD;
     const mentioned = new Set(statement.holds.keys());
     for (const { slots } of statement.asks) for (const { key } of slots) mentioned.add(key);
     if (isFull) this.#replace(id, member, statement);
@@ -174,7 +185,7 @@ export class Ledger implements Engine {
       );
     }
     if (statement.beat) {
-      for (const key of member.own.keys()) mentioned.add(key);
+      if (tellsOwn) for (const key of member.own.keys()) mentioned.add(key);
       for (const { slots } of this.queues.of(id).values()) for (const { key } of slots) mentioned.add(key);
     }
     return this.#reply(statement, this.#standings(id, member, mentioned), granted);

@@ -46,13 +46,14 @@ const LAST_MOMENT = 0.85;
 const IDLE: Milliseconds = 1_000;
 
 export class Member<Request extends Waiter, Lease extends RemoteLease> {
-  readonly id: string = randomBytes(6).toString("base64url");
+  /** Its name in the cluster. */
+  #id = freshId();
   readonly #engine: Engine;
   readonly #home: Home<Request, Lease>;
   readonly #whenDown: WhenDown;
   /** Members of an engine without a ttl give back what they do not use at once: asking costs nothing there. */
   readonly #isExact: boolean;
-  readonly #hearing: Disposable;
+  #hearing: Disposable;
   readonly #watchdog: Watchdog | undefined;
   readonly #books: Books<Request>;
   #probes: Request[] = [];
@@ -87,11 +88,26 @@ export class Member<Request extends Waiter, Lease extends RemoteLease> {
     this.#home = home;
     this.#whenDown = whenDown;
     this.#isExact = engine.ttl === Number.POSITIVE_INFINITY;
-    this.#members = [this.id];
+    this.#members = [this.#id];
     this.#books = new Books(() => home.counters, this.#isExact);
-    this.#hearing = engine.listen(this.id, (push) => this.#hear(push));
+    this.#hearing = this.#listen();
     this.#watchdog = watchdog && !this.#isExact ? new Watchdog() : undefined;
     this.nudge();
+  }
+
+  #listen(): Disposable {
+    return this.#engine.listen(this.#id, (push) => this.#hear(push));
+  }
+
+  /**
+   * Another member from now on. What the engine has of the one before stays counted until that has expired, while this one
+   * says in parts what it holds: at no time is a slot that is used free for others.
+   */
+  #rename(): void {
+    log("%s holds too much to say it at once, and goes on under another name", this.#id);
+    this.#hearing[Symbol.dispose]();
+    this.#id = freshId();
+    this.#hearing = this.#listen();
   }
 
   /** Whether slots that are held may still be used: judged in the tick they are. */
@@ -126,6 +142,8 @@ export class Member<Request extends Waiter, Lease extends RemoteLease> {
   /** Another policy is in force, with other counters. */
   moved(from: Counters<Request>, to: Counters<Request>): void {
     this.#books.moved(from, to);
+    // How the new limits stand, the engine has to tell.
+    this.#wantsBeat = true;
     this.#leases = 0;
     for (const { plan } of this.#home.leases()) if (plan.remote) this.leased(1);
     this.nudge();
@@ -141,7 +159,7 @@ export class Member<Request extends Waiter, Lease extends RemoteLease> {
     try {
       if (this.#state !== "down") await this.#engine.state(this.#statement(true, false));
     } catch (error) {
-      log("%s could not say that it leaves: %o", this.id, error);
+      log("%s could not say that it leaves: %o", this.#id, error);
     }
   }
 
@@ -204,13 +222,15 @@ export class Member<Request extends Waiter, Lease extends RemoteLease> {
   }
 
   #statement(leave: boolean, allAsks: boolean): Statement {
-    const { full, holds, asks } = this.#books.next({
+    const { full, begins, holds, asks } = this.#books.next({
       isAlone: this.#isAdmitting,
       canAsk: !leave && performance.now() >= this.#grantsFrom,
       allAsks: allAsks || this.#wantsBeat,
+      beat: this.#wantsBeat,
     });
+    if (begins && !leave) this.#rename();
     return {
-      member: this.id,
+      member: this.#id,
       label: `${hostname()}:${process.pid}`,
       sequence: ++this.#sequence,
       epoch: this.#epoch,
@@ -224,7 +244,7 @@ export class Member<Request extends Waiter, Lease extends RemoteLease> {
   }
 
   #failed(error: unknown, probes: readonly Request[]): void {
-    log("%s: the engine does not answer: %o", this.id, error);
+    log("%s: the engine does not answer: %o", this.#id, error);
     // Whether it was applied is unknown: everything is said again.
     this.#books.forget();
     this.#becomeDown(error);
@@ -279,7 +299,7 @@ export class Member<Request extends Waiter, Lease extends RemoteLease> {
   #share(counter: Counter): number {
     // Nobody was ever heard of: there may be many.
     if (this.#version === 0) return Math.min(1, counter.limit);
-    return shareOf(counter.limit, counter.key, this.id, this.#members);
+    return shareOf(counter.limit, counter.key, this.#id, this.#members);
   }
 
   /** The slots may be given to others from now on: whatever uses them has to end. */
@@ -330,7 +350,7 @@ export class Member<Request extends Waiter, Lease extends RemoteLease> {
       return;
     }
     this.#confused = 0;
-    this.#isValidFrom(sent);
+    if (!this.#books.isPartial) this.#isValidFrom(sent);
     this.#epoch = reply.epoch;
     this.#isMore ||= reply.more;
     this.#version = reply.version;
@@ -373,4 +393,8 @@ export class Member<Request extends Waiter, Lease extends RemoteLease> {
     if (isSpare) this.#idle.within(IDLE);
     this.nudge();
   }
+}
+
+function freshId(): string {
+  return randomBytes(6).toString("base64url");
 }

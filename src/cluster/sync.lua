@@ -5,7 +5,7 @@
 --       8 number of counters held, then counter and slots of each
 --       then for each ask: id, count, number of its slots, and counter and limit of each
 --       Flags, letters:
---         f  full: what is not mentioned is given back      b  a beat: tell of all counters
+--         f  full: what is not mentioned is given back      b  a beat: tell of all counters, if not too many
 --         l  the member leaves                              n  the name space is new, if there is no state
 --         r  the server did not know this script            t  what PUBLISH returns can be trusted
 --         h  the member hears what is published
@@ -20,6 +20,7 @@
 
 local id, label, sequence, knownEpoch = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
 local flags, ttl, knownVersion = ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7])
+local MOST_TOLD = 4000
 local MOST_SPARE = 64
 local MOST_EXPIRED = 8
 
@@ -79,7 +80,9 @@ for _, key in ipairs(mentioned) do
 end
 for _, ask in ipairs(stated) do names[#names + 1] = "a:" .. ask.name end
 open(ttl, names)
-if isFull or isBeat then
+-- One field is the epoch.
+local tellsOwn = isBeat and call("HLEN", own.key) <= MOST_TOLD + 1
+if isFull or tellsOwn then
   loadAll(own)
 else
   local ownNames = { "" }
@@ -239,8 +242,10 @@ else
     giveSpare(ended)
   end
   if isBeat then
-    for key, slots in pairs(own.values) do
-      if key ~= "" and slots then mention(key) end
+    if tellsOwn then
+      for key, slots in pairs(own.values) do
+        if key ~= "" and slots then mention(key) end
+      end
     end
     for ask in gmatch(get(state, "l:" .. id) or "", "%d+") do
       for _, slot in ipairs(askOf(ask .. " " .. id).slots) do mention(slot.key) end

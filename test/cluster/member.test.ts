@@ -88,6 +88,20 @@ afterEach(async () => {
   for (const limiter of opened.splice(0)) await limiter.close({ timeout: 0 });
 });
 
+describe("a member whose policy changes", () => {
+  it("learns at once how the new limits stand, and keeps what it needs again", async () => {
+    const one = member(new Ledger({ ttl: 60_000 }), 3);
+    const lease = await take(one);
+    await take(one);
+    one.limiter.update(definePolicy({ cluster_server_max_outbound_connections: 4 }));
+    await sleep(20);
+    const { calls } = one.line;
+    lease.release();
+    await take(one);
+    expect(one.line.calls).toBe(calls);
+  });
+});
+
 describe("a member whose engine does not answer", () => {
   it("refuses new connections at once, says why, and takes them again when it answers", async () => {
     const one = member(new Ledger({ ttl: TTL }), 1);
