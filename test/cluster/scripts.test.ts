@@ -3,7 +3,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { Redis } from "ioredis";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
-import type { Ask, Reply, Statement } from "../../src/cluster/engine.js";
+import { type Ask, MOST_TOLD, type Reply, type Statement } from "../../src/cluster/engine.js";
+import { Ledger } from "../../src/cluster/ledger.js";
 import { MEMBERS, REAP, SYNC } from "../../src/cluster/scripts.js";
 import {
   type Call,
@@ -305,6 +306,30 @@ describeServer("the scripts on a server", () => {
     const fields = await client.hkeys("{test}");
     expect(fields.filter((field) => field.includes(":"))).toEqual([]);
     expect(await client.exists("{test}:a")).toBe(0);
+  });
+
+  test("a beat tells of all that is held up to MOST_TOLD counters, as in the ledger", async () => {
+    const held = (count: number) => new Map(Array.from({ length: count }, (_, index) => [`counter ${index}`, 1]));
+    const [a, ledger] = [await join("a"), new Ledger({ ttl: LONG })];
+    let sequence = 0;
+    const inLedger = async (statement: Partial<Statement>): Promise<Ok> => {
+      const all = { member: "a", label: "", sequence: ++sequence, epoch, full: false, beat: false, leave: false };
+      const reply = await ledger.state({ ...all, holds: new Map(), asks: [], members: 0, ...statement });
+      if (reply.status !== "ok") throw new Error(`status ${reply.status}`);
+      return reply;
+    };
+    let epoch = "";
+    ({ epoch } = await inLedger({ full: true }));
+    for (const [count, told] of [
+      [MOST_TOLD, MOST_TOLD],
+      [MOST_TOLD + 1, 0],
+    ] as const) {
+      for (const say of [a.ok.bind(a), inLedger]) {
+        await say({ holds: held(count) });
+        expect((await say({ beat: true })).standings).toHaveLength(told);
+        expect((await say({ beat: true, holds: new Map([["counter 7", 1]]) })).standings).toHaveLength(told || 1);
+      }
+    }
   });
 
   test("a member with many counters is reaped in parts, by whoever goes on with it", async () => {
