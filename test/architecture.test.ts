@@ -16,7 +16,7 @@ const MOST_LINES_OF_A_FILE = 400;
 const MOST_CODE: readonly { readonly of: string; readonly files: RegExp; readonly lines: number }[] = [
   { of: "the command", files: /^src\/(cli|simulate)/, lines: 1600 },
   { of: "the metrics", files: /^src\/metrics/, lines: 500 },
-  { of: "the cluster", files: /^src\/(cluster\/|redis)/, lines: 1800 },
+  { of: "the cluster", files: /^src\/(cluster\/|redis)/, lines: 1830 },
   { of: "the sockets for nodemailer", files: /^src\/nodemailer/, lines: 320 },
   { of: "the library", files: /^src\//, lines: 5050 },
 ];

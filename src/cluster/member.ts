@@ -1,8 +1,6 @@
 // One limiter as a member of a cluster: states what it holds and asks, one statement at a time, and knows until when that
 // is good.
 
-import { randomBytes } from "node:crypto";
-import { hostname } from "node:os";
 import { performance } from "node:perf_hooks";
 import debug from "debug";
 import type { Counters } from "../core/counters.js";
@@ -13,6 +11,7 @@ import { Books } from "./books.js";
 import { clusterParts, type WhenDown } from "./cluster.js";
 import type { Engine, Push, Reply, Statement } from "./engine.js";
 import { shareOf } from "./share.js";
+import { Speaker } from "./speaker.js";
 import { Timer } from "./timer.js";
 import { Watchdog } from "./watchdog.js";
 
@@ -46,28 +45,23 @@ const LAST_MOMENT = 0.85;
 const IDLE: Milliseconds = 1_000;
 
 export class Member<Request extends Waiter, Lease extends RemoteLease> {
-  /** Its name in the cluster. */
-  #id = freshId();
   readonly #engine: Engine;
   readonly #home: Home<Request, Lease>;
   readonly #whenDown: WhenDown;
   /** Members of an engine without a ttl give back what they do not use at once: asking costs nothing there. */
   readonly #isExact: boolean;
-  #hearing: Disposable;
+  readonly #speaker: Speaker;
   readonly #watchdog: Watchdog | undefined;
   readonly #books: Books<Request>;
   #probes: Request[] = [];
   #state: "new" | "up" | "recovering" | "down" = "new";
   #error: unknown;
-  #sequence = 0;
-  #epoch = "";
   /** The engine has something for this member that it only tells in an answer. */
   #isMore = false;
   #wantsBeat = false;
   /** Answers in a row that were none. */
   #confused = 0;
   #members: readonly string[];
-  #version = 0;
   /** On the clock of `performance`: until when what is held may be used. */
   #validUntil = Number.POSITIVE_INFINITY;
   #lastSent = performance.now();
@@ -88,26 +82,11 @@ export class Member<Request extends Waiter, Lease extends RemoteLease> {
     this.#home = home;
     this.#whenDown = whenDown;
     this.#isExact = engine.ttl === Number.POSITIVE_INFINITY;
-    this.#members = [this.#id];
     this.#books = new Books(() => home.counters, this.#isExact);
-    this.#hearing = this.#listen();
+    this.#speaker = new Speaker(engine, (push) => this.#hear(push));
+    this.#members = [this.#speaker.id];
     this.#watchdog = watchdog && !this.#isExact ? new Watchdog() : undefined;
     this.nudge();
-  }
-
-  #listen(): Disposable {
-    return this.#engine.listen(this.#id, (push) => this.#hear(push));
-  }
-
-  /**
-   * Another member from now on. What the engine has of the one before stays counted until that has expired, while this one
-   * says in parts what it holds: at no time is a slot that is used free for others.
-   */
-  #rename(): void {
-    log("%s holds too much to say it at once, and goes on under another name", this.#id);
-    this.#hearing[Symbol.dispose]();
-    this.#id = freshId();
-    this.#hearing = this.#listen();
   }
 
   /** Whether slots that are held may still be used: judged in the tick they are. */
@@ -155,12 +134,8 @@ export class Member<Request extends Waiter, Lease extends RemoteLease> {
     this.#hasLeft = true;
     for (const timer of [this.#beat, this.#again, this.#end, this.#growth, this.#idle]) timer.clear();
     this.#watchdog?.[Symbol.dispose]();
-    this.#hearing[Symbol.dispose]();
-    try {
-      if (this.#state !== "down") await this.#engine.state(this.#statement(true, false));
-    } catch (error) {
-      log("%s could not say that it leaves: %o", this.#id, error);
-    }
+    this.#speaker.fallSilent();
+    if (this.#state !== "down") await this.#speaker.leave();
   }
 
   #hear(push: Push): void {
@@ -199,7 +174,7 @@ export class Member<Request extends Waiter, Lease extends RemoteLease> {
   #flush(): void {
     if (this.#isUnderWay || this.#hasLeft) return;
     const probes = this.#probes.splice(0);
-    const statement = this.#statement(false, probes.length > 0);
+    const statement = this.#statement(probes.length > 0);
     const { holds, asks, full, beat } = statement;
     if (!full && !beat && !this.#isMore && holds.size === 0 && asks.length === 0) {
       this.#home.answered(probes);
@@ -221,30 +196,19 @@ export class Member<Request extends Waiter, Lease extends RemoteLease> {
     if (!this.#hasLeft) work();
   }
 
-  #statement(leave: boolean, allAsks: boolean): Statement {
-    const { full, begins, holds, asks } = this.#books.next({
+  #statement(allAsks: boolean): Statement {
+    const { begins, ...said } = this.#books.next({
       isAlone: this.#isAdmitting,
-      canAsk: !leave && performance.now() >= this.#grantsFrom,
+      canAsk: performance.now() >= this.#grantsFrom,
       allAsks: allAsks || this.#wantsBeat,
       beat: this.#wantsBeat,
     });
-    if (begins && !leave) this.#rename();
-    return {
-      member: this.#id,
-      label: `${hostname()}:${process.pid}`,
-      sequence: ++this.#sequence,
-      epoch: this.#epoch,
-      full,
-      beat: full || this.#wantsBeat,
-      leave,
-      holds: leave ? new Map() : holds,
-      asks,
-      members: this.#version,
-    };
+    if (begins) this.#speaker.rename();
+    return { ...this.#speaker.next(), ...said, beat: said.full || this.#wantsBeat, leave: false };
   }
 
   #failed(error: unknown, probes: readonly Request[]): void {
-    log("%s: the engine does not answer: %o", this.#id, error);
+    log("%s: the engine does not answer: %o", this.#speaker.id, error);
     // Whether it was applied is unknown: everything is said again.
     this.#books.forget();
     this.#becomeDown(error);
@@ -298,8 +262,8 @@ export class Member<Request extends Waiter, Lease extends RemoteLease> {
 
   #share(counter: Counter): number {
     // Nobody was ever heard of: there may be many.
-    if (this.#version === 0) return Math.min(1, counter.limit);
-    return shareOf(counter.limit, counter.key, this.#id, this.#members);
+    if (this.#speaker.version === 0) return Math.min(1, counter.limit);
+    return shareOf(counter.limit, counter.key, this.#speaker.id, this.#members);
   }
 
   /** The slots may be given to others from now on: whatever uses them has to end. */
@@ -345,15 +309,18 @@ export class Member<Request extends Waiter, Lease extends RemoteLease> {
         return;
       }
       this.#probes.push(...probes);
-      if (reply.status !== "stale") this.#epoch = reply.epoch;
+      if (reply.status !== "stale") this.#speaker.epoch = reply.epoch;
       this.#flush();
       return;
     }
     this.#confused = 0;
-    if (!this.#books.isPartial) this.#isValidFrom(sent);
-    this.#epoch = reply.epoch;
+    this.#speaker.epoch = reply.epoch;
+    this.#speaker.version = reply.version;
+    if (!this.#books.isPartial) {
+      this.#isValidFrom(sent);
+      this.#speaker.dropFormer();
+    }
     this.#isMore ||= reply.more;
-    this.#version = reply.version;
     this.#members = reply.members ?? this.#members;
     const before = this.#state;
     this.#learn(reply.learning);
@@ -393,8 +360,4 @@ export class Member<Request extends Waiter, Lease extends RemoteLease> {
     if (isSpare) this.#idle.within(IDLE);
     this.nudge();
   }
-}
-
-function freshId(): string {
-  return randomBytes(6).toString("base64url");
 }

@@ -81,8 +81,9 @@ end
 for _, ask in ipairs(stated) do names[#names + 1] = "a:" .. ask.name end
 open(ttl, names)
 -- One field is the epoch.
-local tellsOwn = isBeat and call("HLEN", own.key) <= MOST_TOLD + 1
-if isFull or tellsOwn then
+local isLarge = (isBeat or leaves) and call("HLEN", own.key) > MOST_TOLD + 1
+local tellsOwn = isBeat and not isLarge
+if (isFull and not (leaves and isLarge)) or tellsOwn then
   loadAll(own)
 else
   local ownNames = { "" }
@@ -199,7 +200,13 @@ local function giveSpare(ended)
   end
 end
 
-if leaves then
+if leaves and isLarge and get(own, "") == epoch then
+  -- Given back in parts, see reap.lua.
+  if known then forgetMember(id) end
+  set(state, "reaping", with(get(state, "reaping"), id))
+  mentioned = {}
+  serve()
+elseif leaves then
   giveBackAllBut({})
   mentioned = {}
   if known then forgetMember(id) end

@@ -346,6 +346,29 @@ describeServer("the scripts on a server", () => {
     expect((await b.ok()).expired).toEqual([]);
   });
 
+  test("a member with many counters that leaves is reaped in parts, and never counted again", async () => {
+    const b = await join("b");
+    const a = await join("a", many(1));
+    expect(await a.ok({ leave: true })).toMatchObject({ expired: ["a"], members: ["b"] });
+    expect(Object.keys(await totals())).toHaveLength(MANY);
+    expect(await b.ok()).toMatchObject({ expired: ["a"] });
+    let calls = 0;
+    for (let more = true; more; calls++) more = await b.reap("a");
+    expect(calls).toBeGreaterThan(1);
+    expect(await totals()).toEqual({});
+    expect((await b.ok()).expired).toEqual([]);
+  });
+
+  test("a member that leaves while it is reaped is counted no more", async () => {
+    const b = await join("b", {}, { ttl: SHORT });
+    const a = await join("a", many(1), { ttl: SHORT });
+    await until(async () => (await b.ok()).expired.includes("a"));
+    expect(await b.reap("a")).toBe(true);
+    await a.ok({ leave: true });
+    for (let more = true; more; ) more = await b.reap("a");
+    expect(await totals()).toEqual({});
+  });
+
   test("a member that comes back while it is reaped is counted once", async () => {
     const b = await join("b", {}, { ttl: SHORT });
     const a = await join("a", many(1), { ttl: SHORT });
