@@ -7,13 +7,17 @@ import type { Lease, Milliseconds } from "./types.js";
 /** How long a receiver may take to notice that a connection is closed. */
 const NOTICE: Milliseconds = 50;
 
+/** The socket that a lease was given last. */
+const socketOf = new WeakMap<object, Socket>();
+
 /**
  * Releases a lease when its socket is closed, whatever closes it: a dial that fails, a reset, a timeout, `destroy`. Where the
  * receiver was not the first to close, and always under TLS, it is released 50 ms later, since the receiver counts the
  * connection until it has noticed. And with a cluster it destroys the socket, with `lease.lost.reason` as its error, when
  * the lease is lost, or is lost already.
  *
- * Call it as soon as there is a socket, before anything that may throw. With TLS on top of a plain socket (STARTTLS),
+ * Call it as soon as there is a socket, before anything that may throw; where a lease is to `move` on after a dial that
+ * failed, once the socket is connected. Given another socket, a lease ends with that one. With TLS on top of a plain socket (STARTTLS),
  * give it the plain one. A receiver may never close its side: `socket.setTimeout` and `destroy` are for that.
  *
  * @param lease of `acquire`, `acquireAny` or `tryAcquire`; or an object with the function `release`, and `lost` if it has that
@@ -36,7 +40,11 @@ export function releaseOnClose(
   }
   if (typeof Object(socket).destroy !== "function")
     throw new TypeError(`socket must be a socket, not ${typeName(socket)}`);
-  const { release, lost } = lease;
+  const { lost } = lease;
+  socketOf.set(lease, socket);
+  const release = (): void => {
+    if (socketOf.get(lease) === socket) lease.release();
+  };
   const closed = (): void => {
     // Of TLS itself only the end of its session shows, and not whether the receiver has closed the connection below.
     if (socket.readableEnded && !socket.encrypted) release();

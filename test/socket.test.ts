@@ -148,6 +148,35 @@ describe("releaseOnClose", () => {
     await expect.poll(() => released).toBe(1);
   });
 
+  it("ends a lease that has moved on with its next socket, not with that of the dial that failed", async () => {
+    const limiter = createLimiter(parsePolicy("server_max_outbound_connections = 1"));
+    const lease = limiter.tryAcquire({ ...target, host: "mx1.example.com" })!;
+    const first = connect(await freePort(), "127.0.0.1");
+    releaseOnClose(lease, first);
+    await once(first, "error");
+    expect(await lease.move({ ...target, host: "mx2.example.com" })).toBe(true);
+    const second = connect((await receiver()).port, "127.0.0.1");
+    releaseOnClose(lease, second);
+    await once(second, "data");
+    await sleep(100);
+    expect(limiter.snapshot().leases).toBe(1);
+    second.destroy();
+    await free(() => limiter.snapshot().leases);
+  });
+
+  it("calls release as a method", async () => {
+    const lease = {
+      released: 0,
+      release() {
+        this.released++;
+      },
+    };
+    const socket = connect((await receiver()).port, "127.0.0.1");
+    releaseOnClose(lease, socket);
+    socket.destroy();
+    await expect.poll(() => lease.released).toBe(1);
+  });
+
   it("needs no signal", async () => {
     let released = 0;
     const socket = connect((await receiver()).port, "127.0.0.1");

@@ -20,12 +20,27 @@ interface Known {
 export class Asks {
   readonly #known = new Map<Plan, Known>();
   readonly #plans = new Map<number, Plan>();
+  /** Withdrawn, which the engine has not confirmed. */
+  readonly #dropped = new Map<number, Plan>();
   #lastId = 0;
 
   /** The engine knows none of them any more. */
   forget(): void {
     this.#known.clear();
     this.#plans.clear();
+    this.#dropped.clear();
+  }
+
+  /** The engine heard these. */
+  heard(asks: readonly Ask[]): void {
+    for (const { id } of asks) this.#dropped.delete(id);
+  }
+
+  /** The counters of which slots may have been granted, where an answer was not heard. */
+  *counters(): Iterable<Counter> {
+    for (const plans of [this.#known.keys(), this.#dropped.values()]) {
+      for (const plan of plans) yield* plan.counters.filter(({ remote }) => remote);
+    }
   }
 
   /** The engine granted a set of this ask. */
@@ -43,9 +58,10 @@ export class Asks {
     const changes: Ask[] = [];
     for (const [plan, { id }] of this.#known) {
       if (wanted.has(plan)) continue;
-      changes.push({ id, count: 0, slots: [] });
+      this.#dropped.set(id, plan);
       this.#drop(plan, id);
     }
+    for (const id of this.#dropped.keys()) changes.push({ id, count: 0, slots: [] });
     for (const [plan, count] of wanted) {
       if (changes.length >= MOST_ASKS) break;
       const known = this.#known.get(plan);

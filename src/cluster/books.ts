@@ -5,10 +5,8 @@ import type { Counter, Waiter } from "../core/plan.js";
 import { Asks } from "./asks.js";
 import type { Ask, Reply, Statement } from "./engine.js";
 
-/** Most changes in one statement; the rest goes into the next. */
+/** Most counters in one statement; the rest goes into the next. */
 const MOST_HOLDS = 2_000;
-/** What says everything is in one statement up to so many counters: in parts it has to be said under another name. */
-const MOST_AT_ONCE = 5_000;
 
 type OkReply = Extract<Reply, { status: "ok" }>;
 
@@ -24,10 +22,7 @@ export interface Occasion {
 }
 
 /** What has to be said. */
-export interface Saying extends Pick<Statement, "full" | "holds" | "asks"> {
-  /** Whether it is the first part of everything: what the engine knows under the name used so far stays as it is. */
-  readonly begins: boolean;
-}
+export type Saying = Pick<Statement, "full" | "holds" | "asks">;
 
 export class Books<Request extends Waiter> {
   readonly #counters: () => Counters<Request>;
@@ -38,27 +33,36 @@ export class Books<Request extends Waiter> {
   readonly #stated = new Map<string, number>();
   /** Spare slots when it was last looked for idle ones. */
   readonly #spare = new Map<Counter, number>();
-  /** Counters that may be held by name only, as this process has them no more. */
+  /** Counters of which the engine may have another number than is known here. Said whatever it is. */
+  readonly #unsure = new Set<string>();
+  /** Counters that it may have, and this process has no more. */
   readonly #gone = new Set<string>();
-  #isFull = true;
-  #isPartial = false;
   /** Counters that are said again for a beat. */
   #again: Iterator<string> | undefined;
+  #isUnknown = true;
+  #isUnheard = false;
 
   constructor(counters: () => Counters<Request>, isExact: boolean) {
     this.#counters = counters;
     this.#isExact = isExact;
   }
 
-  /** Whether only parts of everything were said, so that the engine does not know yet all that is held. */
+  /** Whether the engine may not know of all that is held, as not all of that is said yet. */
   get isPartial(): boolean {
-    return this.#isPartial;
+    return this.#unsure.size > 0;
   }
 
-  /** What the engine knows is not known any more: the next statement says everything. */
-  forget(): void {
-    this.#isFull = true;
+  /** The engine has nothing of this process. */
+  unknown(): void {
+    this.#isUnknown = true;
     this.#asks.forget();
+  }
+
+  /** Whether the engine heard a statement is not known, and so not what it granted with its answer. */
+  unheard({ holds }: Statement): void {
+    this.#isUnheard = true;
+    for (const key of holds.keys()) this.#unsure.add(key);
+    for (const { key } of this.#asks.counters()) this.#unsure.add(key);
   }
 
   /** The engine takes no asks for a while. */
@@ -78,55 +82,56 @@ export class Books<Request extends Waiter> {
       to.returned.add(counter);
     }
     for (const key of this.#stated.keys()) this.#gone.add(key);
+    this.#again = undefined;
     this.#spare.clear();
   }
 
-  /** What has to be said: changes, or everything. */
+  /** What has to be said: what the engine may not know, and changes. */
   next({ isAlone, canAsk, allAsks, beat }: Occasion): Saying {
     const counters = this.#counters();
     const { returned, line } = counters;
-    const full = this.#isFull;
+    const full = this.#isUnknown;
     if (full) {
-      for (const counter of counters.remotes()) returned.add(counter);
       this.#stated.clear();
-      this.#gone.clear();
+      this.#unsure.clear();
       this.#again = undefined;
+      for (const { key, inUse, open } of counters.remotes()) if (inUse > 0 || open > 0) this.#unsure.add(key);
+    } else if (this.#isUnheard) {
+      // What this process has allowed itself meanwhile.
+      for (const counter of counters.remotes()) returned.add(counter);
     }
-    const begins = full && returned.size > MOST_AT_ONCE;
-    const most = full && !begins ? MOST_AT_ONCE : MOST_HOLDS;
+    this.#isUnheard = false;
+
     const holds = new Map<string, number>();
-    const say = (counter: Counter): void => {
-      const { inUse } = counter;
-      const held = isAlone ? inUse : Math.max(inUse, counter.open);
-      // What is stated is held, so that it is given back once it is not.
-      if (!isAlone) counter.open = held;
-      holds.set(counter.key, held);
+    const say = (key: string): void => void holds.set(key, heldOf(counters.get(key), isAlone));
+    const sayChanged = (key: string): void => {
+      if (holds.has(key)) return;
+      const held = heldOf(counters.get(key), isAlone);
+      if (held !== (this.#stated.get(key) ?? 0)) holds.set(key, held);
     };
+    for (const key of this.#unsure) {
+      if (holds.size === MOST_HOLDS) break;
+      this.#unsure.delete(key);
+      say(key);
+    }
     for (const key of this.#gone) {
-      if (holds.size === most) break;
+      if (holds.size === MOST_HOLDS) break;
       this.#gone.delete(key);
-      // It may be there anew.
-      const counter = counters.get(key);
-      if (counter?.remote) returned.add(counter);
-      else holds.set(key, 0);
+      sayChanged(key);
     }
-    for (const one of returned) {
-      if (holds.size === most) break;
-      returned.delete(one);
-      // It may have been forgotten, and be there anew.
-      say(counters.get(one.key) ?? one);
-      if (holds.get(one.key) === (this.#stated.get(one.key) ?? 0)) holds.delete(one.key);
+    for (const counter of returned) {
+      if (holds.size === MOST_HOLDS) break;
+      returned.delete(counter);
+      sayChanged(counter.key);
     }
-    this.#isPartial = (begins || (this.#isPartial && !full)) && returned.size > 0;
-    if (beat && this.#stated.size > MOST_HOLDS) this.#again ??= this.#stated.keys();
-    while (this.#again && holds.size < most) {
+    if (beat && !this.isPartial && this.#stated.size > MOST_HOLDS) this.#again ??= this.#stated.keys();
+    while (this.#again && holds.size < MOST_HOLDS) {
       const { done, value } = this.#again.next();
-      const counter = done ? undefined : counters.get(value);
       if (done) this.#again = undefined;
-      else if (counter?.remote && !holds.has(value)) say(counter);
+      else if (!holds.has(value)) say(value);
     }
-    const asks: readonly Ask[] = canAsk && !this.#isPartial ? this.#asks.changes(line, full || allAsks) : [];
-    return { full, begins, holds, asks };
+    const asks: readonly Ask[] = canAsk && !this.isPartial ? this.#asks.changes(line, full || allAsks) : [];
+    return { full, holds, asks };
   }
 
   /**
@@ -135,7 +140,9 @@ export class Books<Request extends Waiter> {
    */
   settle(statement: Statement, { standings, granted }: OkReply, wasAlone: boolean): readonly Counter[] {
     const counters = this.#counters();
-    this.#isFull = false;
+    const { isPartial } = this;
+    this.#isUnknown = false;
+    this.#asks.heard(statement.asks);
     for (const id of granted) this.#asks.granted(id);
     if (wasAlone) {
       for (const counter of counters.remotes()) {
@@ -159,7 +166,8 @@ export class Books<Request extends Waiter> {
       counter.awaited = contended;
       if ((contended || total > counter.limit) && counter.idle > 0) counters.line.idle.add(counter);
       // More than the limit are held, after it was lowered or the engine was away: nobody uses them twice.
-      counter.contended = contended || this.#isExact || total > counter.limit;
+      // Nor is there anything to be used again as long as not all is said.
+      counter.contended = contended || this.#isExact || isPartial || total > counter.limit;
       counter.open = Math.max(0, counter.open + held - before);
       // Granted under a limit that was lowered since: it goes back unused.
       if (total > counter.limit) counters.hold(counter, Math.min(counter.open, counter.inUse));
@@ -192,4 +200,13 @@ export class Books<Request extends Waiter> {
     }
     return isSpare;
   }
+}
+
+/** How many slots of a counter, if there is one of the cluster, are held. */
+function heldOf(counter: Counter | undefined, isAlone: boolean): number {
+  if (!counter?.remote) return 0;
+  if (isAlone) return counter.inUse;
+  // What is stated is held, so that it is given back once it is not.
+  counter.open = Math.max(counter.inUse, counter.open);
+  return counter.open;
 }

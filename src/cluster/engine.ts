@@ -29,7 +29,7 @@ export interface Statement {
   readonly sequence: number;
   /** Of the last reply; "" before the first. */
   readonly epoch: string;
-  /** Everything that the member holds and asks is in here: what is not mentioned is given back, or withdrawn. */
+  /** What is not mentioned is given back, or withdrawn. For an engine that has nothing of this member. */
   readonly full: boolean;
   /**
    * A sign of life: the reply tells of every counter that the member holds or asks, mentioned or not. Of those that it

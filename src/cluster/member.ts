@@ -1,17 +1,18 @@
 // One limiter as a member of a cluster: states what it holds and asks, one statement at a time, and knows until when that
 // is good.
 
+import { randomBytes } from "node:crypto";
+import { hostname } from "node:os";
 import { performance } from "node:perf_hooks";
 import debug from "debug";
 import type { Counters } from "../core/counters.js";
 import type { Counter, Plan, Waiter } from "../core/plan.js";
 import { ClusterError } from "../errors.js";
 import type { Cluster, Milliseconds } from "../types.js";
-import { Books } from "./books.js";
+import { Books, type Saying } from "./books.js";
 import { clusterParts, type WhenDown } from "./cluster.js";
 import type { Engine, Push, Reply, Statement } from "./engine.js";
 import { shareOf } from "./share.js";
-import { Speaker } from "./speaker.js";
 import { Timer } from "./timer.js";
 import { Watchdog } from "./watchdog.js";
 
@@ -45,23 +46,27 @@ const LAST_MOMENT = 0.85;
 const IDLE: Milliseconds = 1_000;
 
 export class Member<Request extends Waiter, Lease extends RemoteLease> {
+  readonly id: string = randomBytes(6).toString("base64url");
   readonly #engine: Engine;
   readonly #home: Home<Request, Lease>;
   readonly #whenDown: WhenDown;
   /** Members of an engine without a ttl give back what they do not use at once: asking costs nothing there. */
   readonly #isExact: boolean;
-  readonly #speaker: Speaker;
+  readonly #hearing: Disposable;
   readonly #watchdog: Watchdog | undefined;
   readonly #books: Books<Request>;
   #probes: Request[] = [];
   #state: "new" | "up" | "recovering" | "down" = "new";
   #error: unknown;
+  #sequence = 0;
+  #epoch = "";
   /** The engine has something for this member that it only tells in an answer. */
   #isMore = false;
   #wantsBeat = false;
   /** Answers in a row that were none. */
   #confused = 0;
   #members: readonly string[];
+  #version = 0;
   /** On the clock of `performance`: until when what is held may be used. */
   #validUntil = Number.POSITIVE_INFINITY;
   #lastSent = performance.now();
@@ -82,9 +87,9 @@ export class Member<Request extends Waiter, Lease extends RemoteLease> {
     this.#home = home;
     this.#whenDown = whenDown;
     this.#isExact = engine.ttl === Number.POSITIVE_INFINITY;
+    this.#members = [this.id];
     this.#books = new Books(() => home.counters, this.#isExact);
-    this.#speaker = new Speaker(engine, (push) => this.#hear(push));
-    this.#members = [this.#speaker.id];
+    this.#hearing = engine.listen(this.id, (push) => this.#hear(push));
     this.#watchdog = watchdog && !this.#isExact ? new Watchdog() : undefined;
     this.nudge();
   }
@@ -134,8 +139,16 @@ export class Member<Request extends Waiter, Lease extends RemoteLease> {
     this.#hasLeft = true;
     for (const timer of [this.#beat, this.#again, this.#end, this.#growth, this.#idle]) timer.clear();
     this.#watchdog?.[Symbol.dispose]();
-    this.#speaker.fallSilent();
-    if (this.#state !== "down") await this.#speaker.leave();
+    this.#hearing[Symbol.dispose]();
+    if (this.#state === "down") return;
+    try {
+      const nothing = { full: false, holds: new Map<string, number>(), asks: [] };
+      const reply = await this.#engine.state(this.#statement(nothing, { beat: false, leave: true }));
+      // So much that it goes back in parts.
+      if (reply.status === "ok" && reply.expired.includes(this.id)) await this.#engine.reap(this.id);
+    } catch (error) {
+      log("%s could not say that it leaves: %o", this.id, error);
+    }
   }
 
   #hear(push: Push): void {
@@ -173,21 +186,29 @@ export class Member<Request extends Waiter, Lease extends RemoteLease> {
   /** Makes a statement if there is something to state. While one is under way the next has to wait. */
   #flush(): void {
     if (this.#isUnderWay || this.#hasLeft) return;
-    const probes = this.#probes.splice(0);
-    const statement = this.#statement(probes.length > 0);
-    const { holds, asks, full, beat } = statement;
-    if (!full && !beat && !this.#isMore && holds.size === 0 && asks.length === 0) {
+    const beat = this.#wantsBeat;
+    const said = this.#books.next({
+      isAlone: this.#isAdmitting,
+      canAsk: performance.now() >= this.#grantsFrom,
+      allAsks: beat || this.#probes.length > 0,
+      beat,
+    });
+    // Nothing is asked as long as not all is said.
+    const probes = this.#books.isPartial ? [] : this.#probes.splice(0);
+    if (!said.full && !beat && !this.#isMore && said.holds.size === 0 && said.asks.length === 0) {
       this.#home.answered(probes);
       return;
     }
+    const statement = this.#statement(said, { beat: said.full || beat, leave: false });
     this.#isMore = false;
-    this.#wantsBeat = false;
+    // What was told of a part was not believed.
+    this.#wantsBeat = this.#books.isPartial;
     this.#isUnderWay = true;
     const wasAlone = this.#isAdmitting;
     const sent = performance.now();
     this.#engine.state(statement).then(
       (reply) => this.#answer(() => this.#heard(statement, reply, sent, wasAlone, probes)),
-      (error: unknown) => this.#answer(() => this.#failed(error, probes)),
+      (error: unknown) => this.#answer(() => this.#failed(statement, error, probes)),
     );
   }
 
@@ -196,23 +217,23 @@ export class Member<Request extends Waiter, Lease extends RemoteLease> {
     if (!this.#hasLeft) work();
   }
 
-  #statement(allAsks: boolean): Statement {
-    const { begins, ...said } = this.#books.next({
-      isAlone: this.#isAdmitting,
-      canAsk: performance.now() >= this.#grantsFrom,
-      allAsks: allAsks || this.#wantsBeat,
-      beat: this.#wantsBeat,
-    });
-    if (begins) this.#speaker.rename();
-    return { ...this.#speaker.next(), ...said, beat: said.full || this.#wantsBeat, leave: false };
+  #statement(said: Saying, kind: Pick<Statement, "beat" | "leave">): Statement {
+    return {
+      member: this.id,
+      label: `${hostname()}:${process.pid}`,
+      sequence: ++this.#sequence,
+      epoch: this.#epoch,
+      members: this.#version,
+      ...said,
+      ...kind,
+    };
   }
 
-  #failed(error: unknown, probes: readonly Request[]): void {
-    log("%s: the engine does not answer: %o", this.#speaker.id, error);
-    // Whether it was applied is unknown: everything is said again.
-    this.#books.forget();
+  #failed(statement: Statement, error: unknown, probes: readonly Request[]): void {
+    log("%s: the engine does not answer: %o", this.id, error);
+    this.#books.unheard(statement);
     this.#becomeDown(error);
-    this.#home.answered(probes);
+    this.#home.answered([...probes, ...this.#probes.splice(0)]);
     this.#again.in(Math.min(500, this.#engine.ttl / 30));
   }
 
@@ -262,8 +283,8 @@ export class Member<Request extends Waiter, Lease extends RemoteLease> {
 
   #share(counter: Counter): number {
     // Nobody was ever heard of: there may be many.
-    if (this.#speaker.version === 0) return Math.min(1, counter.limit);
-    return shareOf(counter.limit, counter.key, this.#speaker.id, this.#members);
+    if (this.#version === 0) return Math.min(1, counter.limit);
+    return shareOf(counter.limit, counter.key, this.id, this.#members);
   }
 
   /** The slots may be given to others from now on: whatever uses them has to end. */
@@ -293,7 +314,6 @@ export class Member<Request extends Waiter, Lease extends RemoteLease> {
         lost.push(lease);
       }
     }
-    this.#books.forget();
     this.#becomeDown(this.#error ?? new ClusterError("The engine of the cluster was not heard of for too long"));
     this.#again.in(0);
     // Callers' code runs, with the counts settled.
@@ -303,24 +323,23 @@ export class Member<Request extends Waiter, Lease extends RemoteLease> {
   #heard(statement: Statement, reply: Reply, sent: Milliseconds, wasAlone: boolean, probes: readonly Request[]): void {
     const isLate = !this.#isExact && performance.now() >= sent + this.#engine.ttl * VALIDITY;
     if (reply.status !== "ok" || isLate) {
-      this.#books.forget();
+      if (reply.status === "unknown") this.#books.unknown();
+      else this.#books.unheard(statement);
+      this.#wantsBeat = true;
       if (++this.#confused > 3) {
-        this.#failed(new ClusterError("The engine of the cluster does not understand this process"), probes);
+        this.#failed(statement, new ClusterError("The engine of the cluster does not understand this process"), probes);
         return;
       }
       this.#probes.push(...probes);
-      if (reply.status !== "stale") this.#speaker.epoch = reply.epoch;
+      if (reply.status !== "stale") this.#epoch = reply.epoch;
       this.#flush();
       return;
     }
     this.#confused = 0;
-    this.#speaker.epoch = reply.epoch;
-    this.#speaker.version = reply.version;
-    if (!this.#books.isPartial) {
-      this.#isValidFrom(sent);
-      this.#speaker.dropFormer();
-    }
+    if (!this.#books.isPartial) this.#isValidFrom(sent);
+    this.#epoch = reply.epoch;
     this.#isMore ||= reply.more;
+    this.#version = reply.version;
     this.#members = reply.members ?? this.#members;
     const before = this.#state;
     this.#learn(reply.learning);

@@ -2,27 +2,36 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { Redis } from "ioredis";
 import { afterEach, describe, expect, it } from "vitest";
-import { makeCluster } from "../../src/cluster/cluster.js";
+import { makeCluster, type WhenDown } from "../../src/cluster/cluster.js";
 import type { Engine, MemberInfo, Push, Reply, Statement } from "../../src/cluster/engine.js";
 import { Ledger } from "../../src/cluster/ledger.js";
-import { createLimiter, type Lease, type Limiter, parsePolicy } from "../../src/index.js";
+import { createLimiter, type Lease, type Limiter, type Policy, parsePolicy } from "../../src/index.js";
 import { redisCluster } from "../../src/redis.js";
 import { describeServer, startRedis } from "../redis/server.js";
 
 const TTL = 4_000;
+/** Longer than it takes to say everything, on any machine. */
+const REDIS_TTL = 10_000;
 const COUNTERS = 6_000;
 /** As in books.ts. */
 const MOST_HOLDS = 2_000;
 /** As in asks.ts. */
 const MOST_ASKS = 500;
-const POLICY = parsePolicy("cluster_max_outbound_connections = 1 server_max_outbound_connections = -1");
+const POLICY = policyOf(1);
 
-/** The way to a ledger, which can be slow, lose answers, or lead to another ledger. */
+function policyOf(limit: number): Policy {
+  return parsePolicy(`cluster_max_outbound_connections = ${limit} server_max_outbound_connections = -1`);
+}
+
+/** The way to a ledger, which can be down or slow, lose answers, or lead to another ledger. */
 class Line implements Engine {
   readonly ttl: number = TTL;
   ledger: Ledger;
   isDeaf = false;
+  isDown = false;
   losesAnswers = false;
+  /** Called with each statement. */
+  meets: (statement: Statement) => void = () => {};
   /** How long statements are under way, once everything is being said again. */
   delay = 0;
   statements: Statement[] = [];
@@ -32,16 +41,18 @@ class Line implements Engine {
   }
 
   async state(statement: Statement): Promise<Reply> {
+    this.meets(statement);
     this.statements.push(statement);
-    const isAgain = !statement.full && this.statements.some(({ full, sequence }) => full && sequence > 1);
-    if (isAgain && this.delay > 0) await sleep(this.delay);
+    if (this.isDown) throw new Error("connection refused");
+    const isAgain = this.statements.some(({ full, sequence }) => full && sequence > 1);
+    if (isAgain && !statement.full && this.delay > 0) await sleep(this.delay);
     const reply = await this.ledger.state(statement);
     if (this.losesAnswers) throw new Error("the answer is lost");
     return reply;
   }
 
   async reap(member: string): Promise<void> {
-    await this.ledger.reap(member);
+    if (!this.isDown) await this.ledger.reap(member);
   }
 
   members(): Promise<readonly MemberInfo[]> {
@@ -50,7 +61,7 @@ class Line implements Engine {
 
   listen(member: string, hear: (push: Push) => void): Disposable {
     return this.ledger.listen(member, (push) => {
-      if (!this.isDeaf) hear(push);
+      if (!this.isDeaf && !this.isDown) hear(push);
     });
   }
 }
@@ -66,11 +77,11 @@ afterEach(async () => {
   for (const limiter of opened.splice(0)) await limiter.close({ timeout: 0 });
 });
 
-function start(ledger: Ledger): Process {
+function start(ledger: Ledger, limit = 1, whenDown: WhenDown = "refuse"): Process {
   const line = new Line(ledger);
   const lost: string[] = [];
-  const limiter = createLimiter(POLICY, {
-    cluster: makeCluster("test", line, { whenDown: "refuse", watchdog: false }),
+  const limiter = createLimiter(policyOf(limit), {
+    cluster: makeCluster("test", line, { whenDown, watchdog: false }),
     observer: { lost: ({ target }) => lost.push(target.domain) },
   });
   opened.push(limiter);
@@ -98,23 +109,20 @@ function sumOf(slots: readonly number[]): number {
   return slots.reduce((sum, some) => sum + some, 0);
 }
 
-/** That everything was said in parts under a name of its own, once, and nothing was asked meanwhile. */
-function expectParts(statements: readonly Statement[], before: string): void {
-  const at = statements.findLastIndex(({ full }) => full);
-  const parts = statements.slice(at, at + COUNTERS / MOST_HOLDS);
-  const names = new Set(parts.map(({ member }) => member));
-  expect(names.size).toBe(1);
-  expect(names).not.toContain(before);
-  expect(parts.map(({ full, holds, asks }) => [full, holds.size, asks.length])).toEqual(
-    parts.map((_, index) => [index === 0, MOST_HOLDS, 0]),
-  );
+/** That everything was said in parts, and nothing was asked before the end. */
+function expectParts(statements: readonly Statement[]): void {
+  const parts = statements.slice(0, COUNTERS / MOST_HOLDS);
+  expect(parts.map(({ holds }) => holds.size)).toEqual(parts.map(() => MOST_HOLDS));
   expect(new Set(parts.flatMap(({ holds }) => [...holds.keys()])).size).toBe(COUNTERS);
+  expect(parts.slice(0, -1).every(({ asks }) => asks.length === 0)).toBe(true);
 }
+
+const WANTED: readonly number[] = [0, 2_500, 5_999];
 
 /** That others wait for some of the slots, and get them only when they are given back. */
 async function expectKept({ limiter }: Process, leases: Lease[], meanwhile: () => Promise<void>): Promise<void> {
   let granted = 0;
-  const asked = [0, 2_500, 5_999].map(async (index) => {
+  const asked = WANTED.map(async (index) => {
     await limiter.acquire({ domain: domainOf(index) });
     granted++;
   });
@@ -125,33 +133,17 @@ async function expectKept({ limiter }: Process, leases: Lease[], meanwhile: () =
 }
 
 describe("a process with thousands of counters", () => {
-  it("says all of them again after an answer was lost, and then gives back what it said before", async () => {
-    const ledger = new Ledger({ ttl: TTL });
-    const [one, other] = [start(ledger), start(ledger)];
-    const leases = await fill(one.limiter, COUNTERS);
-    const [{ member: before }] = one.line.statements as [Statement];
-    await expectKept(other, leases, async () => {
-      one.line.losesAnswers = true;
-      await expect.poll(() => one.line.statements.some(({ full, sequence }) => full && sequence > 1)).toBe(true);
-      one.line.losesAnswers = false;
-      await expect.poll(async () => held(ledger), { timeout: 20 * TTL }).toEqual([COUNTERS, 0]);
-      expectParts(one.line.statements, before);
-      expect(one.line.statements.some(({ leave, member }) => leave && member === before)).toBe(true);
-      expect(one.lost).toEqual([]);
-    });
-  });
-
   it("says all of them to an engine that knows nothing", async () => {
     const [one, other] = [start(new Ledger({ ttl: TTL })), start(new Ledger({ ttl: TTL }))];
     const leases = await fill(one.limiter, COUNTERS);
-    const [{ member: before }] = one.line.statements as [Statement];
     const empty = new Ledger({ ttl: TTL, isNew: false });
     other.line.ledger = empty;
     const waiting = one.limiter.acquire({ domain: domainOf(7) });
     await expectKept(other, leases, async () => {
       one.line.ledger = empty;
+      one.line.statements = [];
       await expect.poll(async () => held(empty), { timeout: 20 * TTL }).toEqual([COUNTERS, 0]);
-      expectParts(one.line.statements, before);
+      expectParts(one.line.statements.slice(one.line.statements.findIndex(({ full }) => full)));
       await sleep(2 * TTL);
       expect(one.lost).toEqual([]);
     });
@@ -197,6 +189,121 @@ describe("a process with thousands of counters", () => {
   });
 });
 
+describe("a process with thousands of counters whose engine was not heard", () => {
+  /** What goes back to the engine at once with these leases. What nobody else wants stays for a while. */
+  async function givenBack({ line }: Process, leases: readonly Lease[]): Promise<string[]> {
+    line.statements = [];
+    for (const lease of leases) lease.release();
+    await sleep(50);
+    return line.statements.flatMap(({ holds }) => [...holds].flatMap(([key, slots]) => (slots === 0 ? [key] : [])));
+  }
+
+  it("says again what was not heard, and no more, and has all that it held", async () => {
+    const ledger = new Ledger({ ttl: TTL });
+    const [one, other] = [start(ledger), start(ledger)];
+    const leases = await fill(one.limiter, COUNTERS);
+    let asked = 0;
+    for (const [index, lease] of leases.entries()) if (!WANTED.includes(index)) lease.idle(() => void asked++);
+    await expectKept(other, leases, async () => {
+      one.line.losesAnswers = true;
+      await sleep(TTL / 2);
+      one.line.losesAnswers = false;
+      one.line.statements = [];
+      await expect.poll(() => one.line.statements.length, { timeout: TTL }).toBeGreaterThan(2);
+      expect(await held(ledger)).toEqual([COUNTERS, 0]);
+      expect([asked, one.lost.length]).toEqual([0, 0]);
+    });
+  });
+
+  it("says only what it holds, not all that it has seen", async () => {
+    const one = start(new Ledger({ ttl: TTL }));
+    const [kept, ...others] = await fill(one.limiter, COUNTERS);
+    for (const lease of others) lease.release();
+    await expect.poll(async () => held(one.line), { timeout: 20_000 }).toEqual([1]); // what is idle goes back
+    one.line.ledger = new Ledger({ ttl: TTL });
+    one.line.statements = [];
+    await expect.poll(async () => held(one.line), { timeout: TTL }).toEqual([1]);
+    expect(Math.max(...one.line.statements.map(({ holds }) => holds.size))).toBe(1);
+    kept!.release();
+  });
+
+  it("shares a limit as those do who hold little", async () => {
+    const ledger = new Ledger({ ttl: TTL });
+    const both = [start(ledger, 3, "share"), start(ledger, 3, "share")] as const;
+    for (const { limiter } of both) await fill(limiter, COUNTERS);
+    // Until each has heard of the other.
+    await expect.poll(() => both.every(({ line }) => Number(line.statements.at(-1)?.members) > 1)).toBe(true);
+    for (const { line } of both) line.isDown = true;
+    await sleep(1.5 * TTL);
+    const domains = Array.from({ length: 50 }, (_, index) => domainOf(index));
+    for (const { limiter } of both) {
+      const asked = domains.flatMap((domain) => [1, 2, 3].map(() => limiter.acquire({ domain })));
+      for (const one of asked) one.catch(() => {}); // by close
+    }
+    await sleep(500);
+    const open = new Map<string, number>();
+    for (const { limiter } of both) {
+      for (const { target } of limiter.leases()) open.set(target.domain, (open.get(target.domain) ?? 0) + 1);
+    }
+    expect(domains.map((domain) => open.get(domain))).toEqual(domains.map(() => 3));
+  });
+
+  it("uses nothing again before all is said: it would not be lost in time", async () => {
+    const ledger = new Ledger({ ttl: TTL });
+    const [one, other] = [start(ledger), start(ledger)];
+    const leases = await fill(one.limiter, COUNTERS);
+    one.line.isDown = true;
+    await expect.poll(() => one.lost.length, { timeout: 2 * TTL }).toBe(COUNTERS);
+    await expect.poll(async () => held(ledger), { timeout: 3 * TTL }).toEqual([0]); // of the other
+    // One part gets through. Then the connections are closed.
+    let part: Statement | undefined;
+    one.line.meets = (statement) => {
+      one.line.isDown = part !== undefined;
+      if (statement.full) part ??= statement;
+    };
+    await expect.poll(async () => held(ledger), { timeout: TTL, interval: 1 }).toEqual([MOST_HOLDS, 0]);
+    for (const lease of leases) lease.release();
+    const domain = /d\d+\.example/.exec([...part!.holds.keys()][100]!)![0];
+    await expect(one.limiter.acquire({ domain })).rejects.toMatchObject({ code: "ERR_LIMITER_CLUSTER" });
+    await other.limiter.acquire({ domain });
+  });
+
+  it("asks for who does not wait once all is said, and then needs no answer for what it has", async () => {
+    const one = start(new Ledger({ ttl: TTL }));
+    const leases = await fill(one.limiter, COUNTERS);
+    one.line.ledger = new Ledger({ ttl: TTL });
+    const asked = new Promise<Lease>((resolve, reject) => {
+      let parts = 0;
+      one.line.meets = ({ full }) => {
+        if (full || parts > 0) parts++;
+        if (parts !== 2) return;
+        one.line.meets = () => {};
+        one.limiter.acquire({ domain: "free.example" }, { timeout: 0 }).then(resolve, reject);
+      };
+    });
+    expect((await asked).target).toEqual({ domain: "free.example" });
+    await sleep(200);
+    expect(await givenBack(one, leases)).toEqual([]);
+  });
+
+  it("learns of new limits for all, also while a beat is under way", async () => {
+    const one = start(new Ledger({ ttl: TTL }));
+    const leases = await fill(one.limiter, COUNTERS);
+    await new Promise<void>((resolve) => {
+      one.line.meets = ({ beat, holds }) => {
+        if (beat || holds.size < MOST_HOLDS) return;
+        one.line.meets = () => {};
+        queueMicrotask(() => {
+          one.limiter.update(policyOf(2));
+          resolve();
+        });
+      };
+    });
+    await sleep(200);
+    expect(await givenBack(one, leases)).toEqual([]);
+  });
+});
+
 describeServer("a process with 20,000 counters, on Redis", () => {
   it("keeps all of them when the server comes back empty, with no call larger than a part", async () => {
     await using server = await startRedis();
@@ -208,7 +315,7 @@ describeServer("a process with 20,000 counters, on Redis", () => {
       return redis.eval(script, keys.length, ...keys, ...args);
     };
     let lost = 0;
-    const cluster = redisCluster(client, { isNew: true, watchdog: false, ttl: 5_000 });
+    const cluster = redisCluster(client, { isNew: true, watchdog: false, ttl: REDIS_TTL });
     const limiter = createLimiter(POLICY, { cluster, observer: { lost: () => void lost++ } });
     const leases = await fill(limiter, 20_000);
     await server.restart();
@@ -216,7 +323,7 @@ describeServer("a process with 20,000 counters, on Redis", () => {
       (await cluster.members()).map(({ holds }) => sumOf(Object.values(holds)));
     await expect.poll(async () => known().catch(() => []), { timeout: 30_000 }).toEqual([20_000]);
     // As long as what was good before the restart is not any more.
-    await sleep(5_000);
+    await sleep(REDIS_TTL);
     expect(lost).toBe(0);
     expect(limiter.snapshot().leases).toBe(20_000);
     expect(largest).toBeLessThan(2 * MOST_HOLDS + 5 * MOST_ASKS + 100);
