@@ -42,8 +42,9 @@ export function releaseOnClose(
     throw new TypeError(`socket must be a socket, not ${typeName(socket)}`);
   const { lost } = lease;
   socketOf.set(lease, socket);
+  const isLast = (): boolean => socketOf.get(lease) === socket;
   const release = (): void => {
-    if (socketOf.get(lease) === socket) lease.release();
+    if (isLast()) lease.release();
   };
   const closed = (): void => {
     // Of TLS itself only the end of its session shows, and not whether the receiver has closed the connection below.
@@ -53,7 +54,9 @@ export function releaseOnClose(
   };
   if (socket.closed) closed();
   else socket.once("close", closed);
-  const destroy = (): void => void socket.destroy(lost?.reason);
+  const destroy = (): void => {
+    if (isLast()) socket.destroy(lost?.reason);
+  };
   lost?.addEventListener("abort", destroy);
   if (lost?.aborted) destroy();
 }

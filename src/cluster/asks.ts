@@ -36,6 +36,15 @@ export class Asks {
     for (const { id } of asks) this.#dropped.delete(id);
   }
 
+  /** Whether the engine heard these is not known: they are said again. */
+  unheard(asks: readonly Ask[]): void {
+    for (const { id } of asks) {
+      const plan = this.#plans.get(id);
+      const known = plan && this.#known.get(plan);
+      if (known !== undefined) known.count = 0;
+    }
+  }
+
   /** The counters of which slots may have been granted, where an answer was not heard. */
   *counters(): Iterable<Counter> {
     for (const plans of [this.#known.keys(), this.#dropped.values()]) {

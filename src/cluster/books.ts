@@ -59,7 +59,8 @@ export class Books<Request extends Waiter> {
   }
 
   /** Whether the engine heard a statement is not known, and so not what it granted with its answer. */
-  unheard({ holds }: Statement): void {
+  unheard({ holds, asks }: Statement): void {
+    this.#asks.unheard(asks);
     this.#isUnheard = true;
     for (const key of holds.keys()) this.#unsure.add(key);
     for (const { key } of this.#asks.counters()) this.#unsure.add(key);
@@ -80,6 +81,8 @@ export class Books<Request extends Waiter> {
       // Until the engine says how the new limit stands, what comes free goes back: more may be held than it allows.
       counter.contended = isSame ? before.contended : true;
       to.returned.add(counter);
+      // More than the engine knows of is in use.
+      if (counter.open > (this.#stated.get(counter.key) ?? 0)) this.#unsure.add(counter.key);
     }
     for (const key of this.#stated.keys()) this.#gone.add(key);
     this.#again = undefined;
@@ -98,7 +101,10 @@ export class Books<Request extends Waiter> {
       for (const { key, inUse, open } of counters.remotes()) if (inUse > 0 || open > 0) this.#unsure.add(key);
     } else if (this.#isUnheard) {
       // What this process has allowed itself meanwhile.
-      for (const counter of counters.remotes()) returned.add(counter);
+      for (const counter of counters.remotes()) {
+        returned.add(counter);
+        if (heldOf(counter, isAlone) > (this.#stated.get(counter.key) ?? 0)) this.#unsure.add(counter.key);
+      }
     }
     this.#isUnheard = false;
 
@@ -168,9 +174,10 @@ export class Books<Request extends Waiter> {
       // More than the limit are held, after it was lowered or the engine was away: nobody uses them twice.
       // Nor is there anything to be used again as long as not all is said.
       counter.contended = contended || this.#isExact || isPartial || total > counter.limit;
-      counter.open = Math.max(0, counter.open + held - before);
-      // Granted under a limit that was lowered since: it goes back unused.
-      if (total > counter.limit) counters.hold(counter, Math.min(counter.open, counter.inUse));
+      // What is said again in another part is not settled by this one.
+      if (!this.#unsure.has(key)) counter.open = Math.max(0, counter.open + held - before);
+      // Granted under a limit that was lowered since, or while not all is said: it goes back unused.
+      if (isPartial || total > counter.limit) counters.hold(counter, Math.min(counter.open, counter.inUse));
       else if (held > before) freed.push(counter);
     }
     return freed;

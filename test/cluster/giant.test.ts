@@ -32,6 +32,8 @@ class Line implements Engine {
   losesAnswers = false;
   /** Called with each statement. */
   meets: (statement: Statement) => void = () => {};
+  /** Called with each answer, before it is lost or not. */
+  answers: () => void = () => {};
   /** How long statements are under way, once everything is being said again. */
   delay = 0;
   statements: Statement[] = [];
@@ -47,6 +49,7 @@ class Line implements Engine {
     const isAgain = this.statements.some(({ full, sequence }) => full && sequence > 1);
     if (isAgain && !statement.full && this.delay > 0) await sleep(this.delay);
     const reply = await this.ledger.state(statement);
+    this.answers();
     if (this.losesAnswers) throw new Error("the answer is lost");
     return reply;
   }
@@ -98,6 +101,27 @@ async function fill(limiter: Limiter, counters: number): Promise<Lease[]> {
     leases.push(...(await Promise.all(some.map((domain) => limiter.acquire({ domain })))));
   }
   return leases;
+}
+
+/** Asks for so many connections, and does not mind what becomes of that. */
+function want({ limiter }: Process, domain: string, count: number): void {
+  for (let asked = 0; asked < count; asked++) limiter.acquire({ domain }).catch(() => {});
+}
+
+/** How many connections are open to a domain. */
+function openTo({ limiter }: Process, domain: string): number {
+  return [...limiter.leases()].filter(({ target }) => target.domain === domain).length;
+}
+
+/** Just after the next statement, whatever becomes of it. */
+async function nextStatement({ line }: Process): Promise<void> {
+  await new Promise<void>((resolve) => {
+    line.meets = () => {
+      line.meets = () => {};
+      resolve();
+    };
+  });
+  await sleep(5);
 }
 
 /** By member, how many slots it holds. */
@@ -301,6 +325,75 @@ describe("a process with thousands of counters whose engine was not heard", () =
     });
     await sleep(200);
     expect(await givenBack(one, leases)).toEqual([]);
+  });
+});
+
+describe("what the engine does not know of yet", () => {
+  it("is not asked for: after an update to a policy with limits of the cluster", async () => {
+    const one = start(new Ledger({ ttl: TTL }));
+    one.limiter.update(parsePolicy("server_max_outbound_connections = -1"));
+    await fill(one.limiter, 3_000);
+    one.limiter.update(policyOf(1));
+    want(one, domainOf(2_999), 5);
+    await sleep(300);
+    expect(openTo(one, domainOf(2_999))).toBe(1);
+  });
+
+  it.each(["share", "admit"] as const)(
+    "is not asked for: what was taken while it was away, with %s",
+    async (whenDown) => {
+      const one = start(new Ledger({ ttl: TTL, now: () => 0 }), 4, whenDown);
+      await fill(one.limiter, 4_000);
+      await expect.poll(async () => held(one.line), { timeout: 20_000 }).toEqual([4_000]); // what is spare goes back
+      one.line.isDown = true;
+      await sleep(whenDown === "share" ? 1.3 * TTL : 300);
+      want(one, domainOf(3_999), 3);
+      await nextStatement(one);
+      want(one, domainOf(3_999), 5);
+      one.line.isDown = false;
+      await sleep(1_000);
+      expect(openTo(one, domainOf(3_999))).toBe(4);
+    },
+  );
+
+  it("is said again, however many requests wait for slots", async () => {
+    const ledger = new Ledger({ ttl: TTL });
+    const [holder, one] = [start(ledger), start(ledger, 1, "share")];
+    const leases = await fill(holder.limiter, 2 * MOST_ASKS);
+    let asking = 0;
+    one.line.meets = ({ asks }) => {
+      if (asks.length > 0) asking++;
+      one.line.isDown = asks.length > 0 && asking === 2;
+    };
+    for (let index = 0; index < 2 * MOST_ASKS; index++) want(one, domainOf(index), 1);
+    await expect.poll(() => asking, { timeout: TTL }).toBeGreaterThan(2);
+    for (const lease of leases.slice(MOST_ASKS)) lease.release();
+    await expect.poll(() => one.limiter.snapshot().leases, { timeout: 3 * TTL }).toBe(MOST_ASKS);
+  });
+
+  it("is no reason to use what is granted meanwhile: it would not be lost in time", async () => {
+    const ledger = new Ledger({ ttl: TTL });
+    const [other, one] = [start(ledger, 4), start(ledger, 4, "share")];
+    const domains = Array.from({ length: 100 }, (_, index) => `wanted${index}.example`);
+    const leases: Lease[] = [];
+    for (const domain of domains) for (let at = 0; at < 4; at++) leases.push(await other.limiter.acquire({ domain }));
+    await fill(one.limiter, 3_000);
+    for (const domain of domains) want(one, domain, 4);
+    await sleep(200);
+    one.line.losesAnswers = true;
+    await sleep(0.9 * TTL);
+    await nextStatement(one);
+    // One answer is heard, with some of the slots that were waited for, and nothing after that.
+    for (const lease of leases) lease.release();
+    one.line.losesAnswers = false;
+    one.line.answers = () => {
+      one.line.isDown = true;
+    };
+    await expect.poll(() => one.line.isDown, { timeout: TTL }).toBe(true);
+    for (const domain of domains) want(other, domain, 4);
+    await sleep(3 * TTL);
+    // Its share.
+    for (const domain of domains) expect(openTo(one, domain)).toBeLessThanOrEqual(2);
   });
 });
 
