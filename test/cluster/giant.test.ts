@@ -346,7 +346,7 @@ describe("what the engine does not know of yet", () => {
       await fill(one.limiter, 4_000);
       await expect.poll(async () => held(one.line), { timeout: 20_000 }).toEqual([4_000]); // what is spare goes back
       one.line.isDown = true;
-      await sleep(whenDown === "share" ? 1.3 * TTL : 300);
+      await sleep(whenDown === "share" ? 1.3 * TTL : TTL / 3);
       want(one, domainOf(3_999), 3);
       await nextStatement(one);
       want(one, domainOf(3_999), 5);
