@@ -25,6 +25,8 @@ class Line implements Engine {
   readonly #tells: boolean;
   loses: number;
   lost = 0;
+  /** Whether an answer was heard since nothing is lost any more. */
+  heardAgain = false;
 
   constructor(ledger: Ledger, random: () => number, tells: boolean) {
     this.#ledger = ledger;
@@ -37,6 +39,7 @@ class Line implements Engine {
     await this.#way();
     const reply = await this.#ledger.state({ ...statement, beat: statement.beat && this.#tells });
     await this.#way();
+    if (this.loses === 0 && reply.status === "ok") this.heardAgain = true;
     return reply;
   }
 
@@ -110,6 +113,7 @@ async function play(seed: number, tells: boolean): Promise<Played> {
   }
   for (const line of lines) line.loses = 0;
   await Promise.all(connections);
+  await expect.poll(() => lines.every(({ heardAgain }) => heardAgain), { timeout: 30_000 }).toBe(true);
   // What is idle goes back. Members say so as they are: nobody expires before.
   const left = async (): Promise<unknown> => (await ledger.members()).flatMap(({ holds }) => [...holds]);
   await expect.poll(left, { timeout: 30_000, message: `seed ${seed}` }).toEqual([]);
