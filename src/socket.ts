@@ -17,8 +17,8 @@ const socketOf = new WeakMap<object, Socket>();
  * the lease is lost, or is lost already.
  *
  * Call it as soon as there is a socket, before anything that may throw; where a lease is to `move` on after a dial that
- * failed, once the socket is connected. Given another socket, a lease ends with that one. With TLS on top of a plain socket (STARTTLS),
- * give it the plain one. A receiver may never close its side: `socket.setTimeout` and `destroy` are for that.
+ * failed, once the socket is connected. Given another socket, a lease ends with that one. With TLS on top of a plain socket
+ * (STARTTLS), give it the plain one. A receiver may never close its side: `socket.setTimeout` and `destroy` are for that.
  *
  * @param lease of `acquire`, `acquireAny` or `tryAcquire`; or an object with the function `release`, and `lost` if it has that
  * @param socket of `node:net` or `node:tls`; one that is closed already ends the lease as well

@@ -3,9 +3,8 @@
 import type { PolicyInput } from "../../src/index.js";
 import { seeded } from "../workloads.js";
 
-/** From the most specific on: one that waits for a wider one holds up the fewest. */
-export const KINDS = ["pair", "domain", "binding", "server"] as const;
-export type Kind = (typeof KINDS)[number];
+/** What a limit counts, from the most specific on. */
+export type Kind = "pair" | "domain" | "binding" | "server";
 /** How many connections each admits: of a binding to a domain, to a domain, of a binding, and of all. */
 export type Caps = Readonly<Record<Kind, number>>;
 

@@ -48,7 +48,7 @@ export class Asks {
   /** The counters of which slots may have been granted, where an answer was not heard. */
   *counters(): Iterable<Counter> {
     for (const plans of [this.#known.keys(), this.#dropped.values()]) {
-      for (const plan of plans) yield* plan.counters.filter(({ remote }) => remote);
+      for (const plan of plans) yield* remotesOf(plan);
     }
   }
 
@@ -78,7 +78,7 @@ export class Asks {
       const id = known?.id ?? ++this.#lastId;
       this.#known.set(plan, { id, count });
       this.#plans.set(id, plan);
-      changes.push({ id, count, slots: plan.counters.filter(({ remote }) => remote) });
+      changes.push({ id, count, slots: remotesOf(plan) });
     }
     return changes;
   }
@@ -87,6 +87,11 @@ export class Asks {
     this.#known.delete(plan);
     this.#plans.delete(id);
   }
+}
+
+/** The counters of a plan whose slots come from the cluster. */
+function remotesOf(plan: Plan): readonly Counter[] {
+  return plan.counters.filter(({ remote }) => remote);
 }
 
 /** The queues that lack nothing but slots of the cluster, first those whose turn it is, and how many slots each can use. */
